@@ -1,0 +1,1 @@
+"""The side on which mailproxy is the server: listeners, and the protocols that run sessions."""

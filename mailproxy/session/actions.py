@@ -1,0 +1,146 @@
+"""
+What a session may ask of its owner.
+
+A session decides, its owner has the sockets and the clock.  After every input the owner takes actions with
+`next_action()` until there is none, carries each one out in order, then looks at `session.reading` and
+`session.waiting`.  Nothing here does I/O.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Protocol
+
+from attrs import frozen
+
+from mailproxy.errors import MailProxyError
+
+
+class Waiting(Enum):
+    """
+    Whose turn it is; the value is the key of the timeout that bounds it, and the words an operator reads.
+
+    The owner starts the clock anew whenever `Session.wait_serial` has changed, never merely because octets came in.
+    """
+
+    UPSTREAM_LOGIN = "login"
+    UPSTREAM_REPLY = "reply"
+    UPSTREAM_DATA_REPLY = "data_reply"
+    UPSTREAM_FINAL_REPLY = "final_reply"
+    UPSTREAM_RSET_REPLY = "rset_reply"
+    UPSTREAM_QUIT_REPLY = "quit_reply"
+    UPSTREAM_BODY = "body"
+    DOWNSTREAM_COMMAND = "command"
+    DOWNSTREAM_LINE = "line"
+    DOWNSTREAM_CONTENT = "content"
+    NOBODY = "nobody"
+
+
+@frozen
+class SendDownstream:
+    """Write exact octets to the mail client."""
+
+    raw: bytes
+
+
+@frozen
+class SendUpstream:
+    """Write exact octets to the mail server."""
+
+    raw: bytes
+
+
+@frozen
+class OpenUpstream:
+    """Connect and log in; answer with `upstream_opened` or `upstream_failed`."""
+
+
+@frozen
+class ReleaseUpstream:
+    """The session is done with a healthy upstream connection: end it with QUIT, in the background."""
+
+
+@frozen
+class AbortUpstream:
+    """End the upstream connection at once, without a word."""
+
+
+@frozen
+class CloseDownstream:
+    """Deliver what was written, then close; `outcome` is the one word this session ends with."""
+
+    outcome: str
+
+
+@frozen
+class AbortDownstream:
+    """End the connection of the mail client at once, so that it sees a broken transfer."""
+
+    outcome: str
+
+
+@frozen
+class Report:
+    """
+    Something an operator may count or read; `fields` hold no secret and no unescaped octets of a peer.
+    """
+
+    event: str
+    fields: dict[str, object]
+
+
+Action = (
+    SendDownstream
+    | SendUpstream
+    | OpenUpstream
+    | ReleaseUpstream
+    | AbortUpstream
+    | CloseDownstream
+    | AbortDownstream
+    | Report
+)
+
+
+class Session(Protocol):
+    """
+    What the owner of a session may rely on; `session/smtp.py` and `session/pop3.py` provide it.
+
+    `reading`: more octets of the mail client are welcome.
+    `reading_upstream`: more octets of the mail server are welcome.
+    `waiting`, `wait_serial`: whose turn it is, and a number that changes with every new wait.
+    """
+
+    reading: bool
+    reading_upstream: bool
+    waiting: Waiting
+    wait_serial: int
+
+    def start(self) -> None:
+        """The mail client is connected (behind TLS where the listener says so)."""
+
+    def receive_downstream(self, chunk: bytes) -> None:
+        """Octets of the mail client, cut anywhere."""
+
+    def downstream_ended(self) -> None:
+        """The mail client will send no more, yet may still read (half-close)."""
+
+    def downstream_lost(self) -> None:
+        """The mail client is gone."""
+
+    def upstream_opened(self, capabilities: object) -> None:
+        """`OpenUpstream` has succeeded; `capabilities` is what the mail server offers after its login."""
+
+    def upstream_failed(self, error: MailProxyError) -> None:
+        """`OpenUpstream` has failed."""
+
+    def receive_upstream(self, chunk: bytes) -> None:
+        """Octets of the mail server, cut anywhere."""
+
+    def upstream_lost(self, error: MailProxyError) -> None:
+        """The connection to the mail server ended without our asking."""
+
+    def expired(self) -> None:
+        """The deadline of the current wait has passed."""
+
+    def next_action(self) -> Action | None:
+        """Take the next thing to do, or None."""

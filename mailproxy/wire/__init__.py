@@ -1,0 +1,1 @@
+"""Octets to meaning and back.  Pure: no I/O, no clock, no Twisted."""
