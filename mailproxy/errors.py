@@ -51,6 +51,22 @@ class BareNewline(WireError):
     """A CR without LF or a LF without CR where only CRLF ends a line."""
 
 
+class NulOctet(WireError):
+    """NUL in mail data: no mail server agrees with another on what it means."""
+
+
+class BadCommand(WireError):
+    """
+    A command line that breaks the grammar; `code`, `status` and `text` are the reply to it.
+    """
+
+    def __init__(self, code: int, status: str, text: str) -> None:
+        super().__init__(f"{code} {status} {text}")
+        self.code = code
+        self.status = status
+        self.text = text
+
+
 class MalformedReply(WireError):
     """Octets of the mail server that are no reply, or a reply beyond its bounds."""
 
@@ -154,9 +170,17 @@ class DestinationError(MailProxyError):
 
 
 class DestinationUnavailable(DestinationError):
-    """The destination service or the token service failed, was slow, or answered nonsense."""
+    """
+    The destination service or the token service failed, was slow, or answered nonsense.
+
+    `retry_after` is the pause in seconds that the service asked for, else None.
+    """
 
     outcome = "destination_unavailable"
+
+    def __init__(self, text: str, *, retry_after: float | None = None) -> None:
+        super().__init__(text)
+        self.retry_after = retry_after
 
 
 class TokenRefused(DestinationError):

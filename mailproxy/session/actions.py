@@ -82,7 +82,7 @@ class AbortDownstream:
 @frozen
 class Report:
     """
-    Something an operator may count or read; `fields` hold no secret and no unescaped octets of a peer.
+    Something an operator may count or read; `fields` hold no secret.  What a peer said is bytes: the owner escapes it.
     """
 
     event: str
@@ -104,16 +104,23 @@ Action = (
 class Session(Protocol):
     """
     What the owner of a session may rely on; `session/smtp.py` and `session/pop3.py` provide it.
-
-    `reading`: more octets of the mail client are welcome.
-    `reading_upstream`: more octets of the mail server are welcome.
-    `waiting`, `wait_serial`: whose turn it is, and a number that changes with every new wait.
     """
 
-    reading: bool
-    reading_upstream: bool
-    waiting: Waiting
-    wait_serial: int
+    @property
+    def reading(self) -> bool:
+        """Whether more octets of the mail client are welcome."""
+
+    @property
+    def reading_upstream(self) -> bool:
+        """Whether more octets of the mail server are welcome."""
+
+    @property
+    def waiting(self) -> Waiting:
+        """Whose turn it is."""
+
+    @property
+    def wait_serial(self) -> int:
+        """A number that changes with every new wait."""
 
     def start(self) -> None:
         """The mail client is connected (behind TLS where the listener says so)."""

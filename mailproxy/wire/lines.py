@@ -48,32 +48,24 @@ class LineBuffer:
         Raises:
             LineTooLong: a line passed the limit.  It is raised once for that line; its rest is thrown away as it
                 comes in, and the lines after it are handed out as usual.
-            BareNewline: a LF came without CR.  The stream cannot be trusted after it; nothing was taken.
+            BareNewline: a LF came without CR, be it the end of an over-long line.  The stream cannot be trusted after
+                it; nothing was taken.
 
         Source: RFC 5321 §2.3.8 (only CRLF ends a line), §4.5.3.1.4 (command lines).
         """
+        if self._skipping and not self._skip():
+            return None
         end = self._data.find(b"\n", self._searched)
-        if self._skipping:
-            end = self._skip(end)
-            if self._skipping:
-                return None
+        if end >= self._limit or (end < 0 and len(self._data) >= self._limit):
+            self._skipping = True
+            self._drop((end if end >= 0 else len(self._data)) - 1)
+            raise LineTooLong(f"a line is longer than {self._limit} octets")
         if end < 0:
             self._searched = len(self._data)
-            if len(self._data) >= self._limit:
-                self._skipping = True
-                self._skip(-1)
-                raise LineTooLong(f"a line is longer than {self._limit} octets")
             return None
-        self._searched = 0
-        stop = end - 1 if end and self._data[end - 1] == 0x0D else end
-        if stop == end and not self._lone_lf_ends_line:
-            raise BareNewline("bare <LF>")
-        too_long = end + 1 > self._limit
-        line = b"" if too_long else bytes(self._data[:stop])
+        line = bytes(self._data[: self._without_newline(end)])
         del self._data[: end + 1]
-        if too_long:
-            self.skipped += end + 1
-            raise LineTooLong(f"a line is longer than {self._limit} octets")
+        self._searched = 0
         return line
 
     def take_all(self) -> bytes:
@@ -83,11 +75,28 @@ class LineBuffer:
         self._searched = 0
         return rest
 
-    def _skip(self, end: int) -> int:
-        """Throw away the rest of an over-long line up to the LF at `end`; the next LF's place, or -1."""
-        gone = len(self._data) if end < 0 else end + 1
-        self.skipped += gone
-        del self._data[:gone]
+    def _skip(self) -> bool:
+        """Throw away what is there of an over-long line; whether it has ended."""
+        end = self._data.find(b"\n")
+        if end < 0:
+            self._drop(len(self._data) - 1)
+            return False
+        self._without_newline(end)
+        self._drop(end + 1)
+        self._skipping = False
+        return True
+
+    def _drop(self, octets: int) -> None:
+        """Throw away octets of an over-long line; while it goes on, the last one stays: it may be a CR."""
+        del self._data[:octets]
         self._searched = 0
-        self._skipping = end < 0
-        return self._data.find(b"\n") if not self._skipping else -1
+        self.skipped += octets
+
+    def _without_newline(self, end: int) -> int:
+        """Where the line whose LF is at `end` stops."""
+        if end and self._data[end - 1] == 0x0D:
+            return end - 1
+        if not self._lone_lf_ends_line:
+            self._searched = 0
+            raise BareNewline("bare <LF>")
+        return end

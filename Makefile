@@ -1,0 +1,65 @@
+# All that newcomers, developers and CI do. `make run` and `make test` bring along what they need; on a fresh Debian
+# that is python3-venv and, for the tests, real mail servers and clients, for which sudo may ask.
+
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit lint format typecheck check wheel unit-file deps lock clean
+
+help:  ## say what there is
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+run: $(VENV)/.run  ## start sandbox and proxy, show a session for both tenants, and go on until Ctrl-C
+	$(BIN)/python -m mailproxy.sandbox run
+
+test: $(VENV)/.dev deps  ## all tests, those with real servers and clients included
+	$(BIN)/python -m pytest $(ARGS)
+
+unit: $(VENV)/.dev  ## the tests that need no other programs
+	$(BIN)/python -m pytest -m 'not integration' $(ARGS)
+
+lint: $(VENV)/.dev  ## ruff: rules and layout
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+format: $(VENV)/.dev  ## let ruff mend what it can
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+typecheck: $(VENV)/.dev  ## mypy
+	$(BIN)/mypy
+
+check: lint typecheck test wheel  ## all of it
+
+wheel: $(VENV)/.dev  ## build the wheel, install it into a fresh environment, and run it there
+	.ci/wheel
+
+deps:  ## install the programs that the tests need and that are missing
+	.ci/deps
+
+lock: $(VENV)/.dev  ## renew requirements/ (uv is fetched for that)
+	$(BIN)/python -m pip install --quiet uv
+	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
+	$(LOCK) --upgrade pyproject.toml --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
+	$(LOCK) - -c requirements/dev.txt -o requirements/build.txt <<< 'hatchling>=1.27'
+
+clean:  ## remove what was made
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .coverage
+
+# The checkout is on the environment's path, so that `.venv/bin/twistd mailproxy` works from anywhere.
+$(VENV)/.run: requirements/run.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || .ci/deps python3-venv
+	test -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/run.txt
+	echo '$(CURDIR)' > "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/checkout.pth"
+	touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.run
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	touch $@

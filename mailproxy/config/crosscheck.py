@@ -1,0 +1,137 @@
+"""
+What no table shows by itself: names that lead nowhere, places taken twice, settings that contradict each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import evolve, frozen
+
+from mailproxy.config.endpoints import Endpoint, parse_endpoint
+from mailproxy.config.structure import KeyPath, Mistake, format_path
+from mailproxy.config.values import DestinationConfig, ServiceConfig, TenantConfig, TrustConfig
+
+
+@frozen
+class Tables:
+    """
+    The tables that refer to each other.
+
+    A tenant or service is None where its own table has a mistake: it is known, and there is nothing to say about it
+    again.  `destinations` has the sound ones, by their place in the file; `complete` is whether that is all of them.
+    """
+
+    tenants: Mapping[str, TenantConfig | None]
+    services: Mapping[str, ServiceConfig | None]
+    destinations: Mapping[int, DestinationConfig]
+    complete: bool
+
+
+def with_service(tables: Tables) -> Tables:
+    """The tables with the only service filled in where a destination names none."""
+    if len(tables.services) != 1:
+        return tables
+    (only,) = tables.services
+    filled = {at: evolve(each, service=each.service or only) for at, each in tables.destinations.items()}
+    return evolve(tables, destinations=filled)
+
+
+def check_trust(trust: TrustConfig) -> Iterator[Mistake]:
+    """Somebody has to be trusted."""
+    if not trust.platform and not trust.ca_files:
+        yield ("trust", "platform"), "false leaves nobody to trust; name ca_files"
+
+
+def check_tables(tables: Tables) -> Iterator[Mistake]:
+    """Every mistake between the tables."""
+    yield from _services(tables)
+    for at, destination in tables.destinations.items():
+        yield from _service_of(("destinations", at), destination, tables.services)
+    yield from _tenants(tables)
+    yield from _twice(tables)
+    yield from _endpoints(tables)
+
+
+def usable(service: ServiceConfig) -> bool:
+    """Whether the table says where destinations come from, once."""
+    return (service.binding is None) != (service.directory is None)
+
+
+def _services(tables: Tables) -> Iterator[Mistake]:
+    for name, service in tables.services.items():
+        if service is not None and not usable(service):
+            yield ("destination_services", name), "needs either binding or directory"
+    if not tables.destinations and tables.complete:
+        yield ("destinations",), "is missing: there is nothing to listen for"
+
+
+def _service_of(
+    path: KeyPath, destination: DestinationConfig, services: Mapping[str, ServiceConfig | None]
+) -> Iterator[Mistake]:
+    if not destination.service:
+        yield (*path, "service"), "is missing: there is not exactly one table in destination_services"
+    elif destination.service not in services:
+        yield (*path, "service"), "there is no such table in destination_services"
+    service = services.get(destination.service)
+    if service is not None and service.directory is not None:
+        for key in ("level", "fragment"):
+            if getattr(destination, key) is not None:
+                yield (*path, key), "a directory of destinations has none; it needs a service with a binding"
+    if destination.fragment_optional and (destination.fragment is None or "," in destination.fragment):
+        yield (*path, "fragment_optional"), "needs exactly one fragment"
+
+
+def _tenants(tables: Tables) -> Iterator[Mistake]:
+    """Tenants that nobody listens for, and two names for the same one."""
+    used = used_tenants(tables)
+    seen: dict[tuple[str, str], str] = {}
+    for name in dict.fromkeys([*tables.tenants, *used]):
+        path = ("tenants", name)
+        if tables.complete and name not in used:
+            yield path, "no destination listens for this tenant"
+        tenant = tenant_or_default(name, tables.tenants)
+        for key, value in (("id", tenant.id), ("subdomain", tenant.subdomain)):
+            if value and seen.setdefault((key, value), name) != name:
+                yield (*path, key), f"the same as that of {format_path(('tenants', seen[key, value]))}"
+
+
+def used_tenants(tables: Tables) -> list[str]:
+    """The names of all tenants that are listened for, each once, in the order of the file."""
+    listens = (each.listen for each in tables.destinations.values())
+    return list(dict.fromkeys(tenant for listen in listens for tenant in listen if tenant is not None))
+
+
+def tenant_or_default(name: str, written: Mapping[str, TenantConfig | None]) -> TenantConfig:
+    """The tenant as written; its name is its subdomain unless the file gives a subdomain, or nothing but an id."""
+    tenant = written.get(name) or TenantConfig()
+    return tenant if tenant.id or tenant.subdomain else evolve(tenant, subdomain=name)
+
+
+def _twice(tables: Tables) -> Iterator[Mistake]:
+    """The same destination of the same tenant, listened for twice."""
+    first: dict[tuple[object, ...], KeyPath] = {}
+    for at, each in tables.destinations.items():
+        for tenant in each.listen:
+            path = _listen_path(at, tenant)
+            key = (each.name, each.service, tenant, each.protocol)
+            if first.setdefault(key, path) != path:
+                yield path, f"the same destination and tenant as {format_path(first[key])}"
+
+
+def _endpoints(tables: Tables) -> Iterator[Mistake]:
+    """Two listeners in one place; only those on the same port are compared, so that thousands cost no time."""
+    places: dict[str, list[tuple[KeyPath, Endpoint]]] = {}
+    for at, each in tables.destinations.items():
+        for tenant, text in each.listen.items():
+            path, endpoint = _listen_path(at, tenant), parse_endpoint(text)
+            neighbours = places.setdefault(endpoint.place, [])
+            first = next((where for where, other in neighbours if endpoint.collides(other)), None)
+            if first is not None:
+                yield path, f"listens where {format_path(first)} does"
+            neighbours.append((path, endpoint))
+
+
+def _listen_path(at: int, tenant: str | None) -> KeyPath:
+    path: KeyPath = ("destinations", at, "listen")
+    return path if tenant is None else (*path, tenant)

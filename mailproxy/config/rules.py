@@ -1,0 +1,65 @@
+"""
+What a value must be beyond its type; written next to the type as `Annotated[float, Between(0.01, 86400)]`.
+
+A rule is called with the value and returns what is wrong with it, or None.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import Annotated
+
+from attrs import frozen
+
+Rule = Callable[[object], str | None]
+
+
+@frozen
+class Between:
+    """A finite number from `least` to `most`, both included; `zero` names what 0 means where it is allowed besides."""
+
+    least: float
+    most: float
+    zero: str = ""
+
+    def __call__(self, value: object) -> str | None:
+        """What is wrong with the value."""
+        if not isinstance(value, int | float):
+            return "must be a number"
+        if math.isfinite(value) and (self.least <= value <= self.most or (self.zero and value == 0)):
+            return None
+        wanted = f"must be between {self.least:g} and {self.most:.10g}"
+        return f"{wanted}, or 0 for {self.zero}" if self.zero else wanted
+
+
+@frozen
+class Matches:
+    """A text that matches `pattern` as a whole; `wanted` says so in words."""
+
+    pattern: str
+    wanted: str
+
+    def __call__(self, value: object) -> str | None:
+        """What is wrong with the value."""
+        return None if re.fullmatch(self.pattern, str(value)) else f"must be {self.wanted}"
+
+
+# RFC 1035 §2.3.1 with the relaxation of RFC 1123 §2.1: label = let-dig [ *61( let-dig / "-" ) let-dig ]
+_LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
+_DOMAIN = rf"(?=.{{1,253}}\Z)(?i:{_LABEL}(?:\.{_LABEL})*)"
+# RFC 5321 §4.1.3, as far as a name of ours goes; what is inside the brackets is the operator's to know
+_LITERAL = r"\[[0-9A-Za-z:.]{2,60}\]"
+_NAME = r"[A-Za-z0-9_-]{1,200}"  # what the destination service allows
+_LEVEL = r"(?:subaccount|instance|provider_subaccount|provider_instance)"
+_FRAGMENT = rf"{_NAME}(?:@{_LEVEL})?"
+
+Seconds = Annotated[float, Between(0.01, 86_400)]
+LABEL = Matches(_LABEL, "one DNS label: lower case letters, digits and inner hyphens")
+DNSLabel = Annotated[str, LABEL]
+Domain = Annotated[str, Matches(rf"{_DOMAIN}|{_LITERAL}", "a host name or an address in brackets")]
+NAME = Matches(_NAME, "1 to 200 letters, digits, '_' or '-'")
+Name = Annotated[str, NAME]
+FragmentName = Annotated[str, Matches(rf"{_FRAGMENT}(?:,{_FRAGMENT})*", "NAME or NAME@LEVEL, several with commas")]
+TenantID = Annotated[str, Matches(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' or '-'")]

@@ -1,0 +1,165 @@
+"""
+The configuration as it is used: frozen, complete, with every path absolute.
+
+A key of the file is an attribute of the same name; its type, its rule and its default stand here and nowhere else.
+Nothing secret is in it: passwords and keys stay in the files that it names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, NewType
+
+from attrs import Factory, frozen
+
+from mailproxy.config.rules import (
+    Between,
+    DNSLabel,
+    Domain,
+    FragmentName,
+    Name,
+    Seconds,
+    TenantID,
+)
+from mailproxy.destination.model import MailProtocol
+
+Listen = NewType("Listen", Mapping[str | None, str])
+"""Tenant to endpoint string; None stands for the provider's own. Every endpoint names its interface."""
+
+Level = Literal["subaccount", "instance", "provider_subaccount", "provider_instance"]
+
+
+@frozen
+class TrustConfig:
+    """Whose certificates are believed: mail servers', token services' and destination services'."""
+
+    ca_files: tuple[Path, ...] = ()
+    platform: bool = True
+
+
+@frozen
+class TimeoutsConfig:
+    """
+    How long each wait lasts at most, counted from its beginning; octets that trickle in do not prolong it.
+
+    Source: RFC 5321 §4.5.3.2, RFC 1939 §3.
+    """
+
+    login_seconds: Seconds = 20.0
+    connect_seconds: Seconds = 10.0
+    reply_seconds: Seconds = 300.0
+    data_reply_seconds: Seconds = 120.0
+    final_reply_seconds: Seconds = 600.0
+    rset_reply_seconds: Seconds = 20.0
+    quit_reply_seconds: Seconds = 120.0
+    body_seconds: Seconds = 180.0
+    stall_seconds: Seconds = 180.0
+    command_seconds: Seconds = 300.0
+    pop3_command_seconds: Seconds = 600.0
+    line_seconds: Seconds = 60.0
+    content_seconds: Seconds = 300.0
+    service_seconds: Seconds = 10.0
+    token_seconds: Seconds = 10.0
+    upstream_quit_seconds: Seconds = 5.0
+    close_seconds: Seconds = 5.0
+
+
+@frozen
+class LimitsConfig:
+    """What one process holds at a time."""
+
+    max_sessions: Annotated[int, Between(1, 1_000_000, zero="as many as open files allow")] = 0
+    max_sessions_per_listener: Annotated[int, Between(1, 1_000_000, zero="none")] = 0
+
+
+@frozen
+class SMTPConfig:
+    """
+    What an SMTP session lets pass, and how much of it; sizes in octets.
+
+    Source: RFC 5321 §4.5.3.1 (the least that a server has to take).
+    """
+
+    bare_newline: Literal["normalize", "reject"] = "normalize"
+    bare_newline_commands: Literal["reject", "normalize"] = "reject"
+    strict_sync: bool = True
+    require_helo: bool = False
+    max_message_octets: Annotated[int, Between(65_536, 1 << 40, zero="none")] = 0
+    max_recipients: Annotated[int, Between(100, 1_000_000, zero="none")] = 0
+    max_line_octets: Annotated[int, Between(1000, 16_384)] = 4096
+    max_skipped_octets: Annotated[int, Between(4096, 1 << 30)] = 65_536
+    max_buffered_octets: Annotated[int, Between(16_384, 1 << 24)] = 65_536
+    max_pipelined_commands: Annotated[int, Between(1, 100_000)] = 1000
+    max_discarded_octets: Annotated[int, Between(65_536, 1 << 40)] = 256 << 20
+    max_errors: Annotated[int, Between(1, 1_000_000)] = 20
+    max_junk_commands: Annotated[int, Between(1, 1_000_000)] = 100
+    max_failed_logins: Annotated[int, Between(1, 1000)] = 3
+
+
+@frozen
+class POP3Config:
+    """
+    What a POP3 session lets pass, and how much of it; sizes in octets.
+
+    Source: RFC 2449 §4 (lengths of command and status lines).
+    """
+
+    accept_any_login: bool = True
+    fix_newlines: bool = False
+    max_line_octets: Annotated[int, Between(255, 16_384)] = 512
+    max_skipped_octets: Annotated[int, Between(512, 1 << 30)] = 8192
+    max_queued_octets: Annotated[int, Between(16_384, 1 << 24)] = 65_536
+    max_status_octets: Annotated[int, Between(512, 65_536)] = 4096
+
+
+@frozen
+class TenantConfig:
+    """How a tenant is known to the destination service; without a subdomain by its id alone."""
+
+    id: TenantID | None = None
+    subdomain: DNSLabel | None = None
+
+
+@frozen
+class ServiceConfig:
+    """Where destinations come from: the service that a binding leads to, or a directory of files."""
+
+    binding: Path | None = None
+    directory: Path | None = None
+
+
+@frozen
+class DestinationConfig:
+    """A destination and where it is listened for."""
+
+    name: Name
+    protocol: MailProtocol
+    listen: Listen
+    service: Name = ""
+    level: Level | None = None
+    fragment: FragmentName | None = None
+    fragment_optional: bool = False
+    allow_plaintext_auth: bool = False
+
+
+@frozen
+class Config:
+    """
+    The whole file.
+
+    `server_name` and `ehlo_name` are None where the host's own name is to be used.  `tenants` holds every tenant
+    that is listened for, written down or not.
+    """
+
+    path: Path
+    server_name: Domain | None = None
+    ehlo_name: Domain | None = None
+    trust: TrustConfig = TrustConfig()
+    timeouts: TimeoutsConfig = TimeoutsConfig()
+    limits: LimitsConfig = LimitsConfig()
+    smtp: SMTPConfig = SMTPConfig()
+    pop3: POP3Config = POP3Config()
+    tenants: Mapping[str, TenantConfig] = Factory(dict)
+    destination_services: Mapping[str, ServiceConfig] = Factory(dict)
+    destinations: tuple[DestinationConfig, ...] = ()

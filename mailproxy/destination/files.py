@@ -1,0 +1,43 @@
+"""
+Small files that others write and change while we run.
+"""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+MAX_FILE_OCTETS = 256 * 1024
+
+Stamp = tuple[int, ...]
+"""Changes when the file does, or when a link leads to another one."""
+
+
+def stamp(path: Path) -> Stamp:
+    """
+    What tells one state of a file, or of a directory's own list, from another.
+
+    Raises:
+        OSError: it cannot be looked at.
+    """
+    status = path.stat()
+    return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def read_small(path: Path) -> bytes:
+    """
+    The content of a file.
+
+    Raises:
+        ValueError: it cannot be read, is no file (a pipe would block us), or is too long.
+    """
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("is no file")
+        with path.open("rb") as file:
+            content = file.read(MAX_FILE_OCTETS + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from error
+    if len(content) > MAX_FILE_OCTETS:
+        raise ValueError(f"is longer than {MAX_FILE_OCTETS} octets")
+    return content

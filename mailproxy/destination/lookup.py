@@ -1,0 +1,105 @@
+"""
+Logins for one destination of one tenant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+
+from mailproxy.destination.access import Access, TokenLogin
+from mailproxy.destination.backoff import LONGEST_PAUSE_SECONDS, Backoff
+from mailproxy.destination.model import Destination, Login, MailProtocol, Token
+from mailproxy.destination.properties import parse_login
+from mailproxy.destination.report import Reporter
+from mailproxy.destination.source import Found, Reference, Source
+
+_FIRST_REPLACEMENT_PAUSE_SECONDS = 30.0
+
+
+class DestinationLogins:
+    """
+    Hands out logins: a `LoginSource`.
+
+    Args:
+        source: knows the tenant's destinations; it belongs to this tenant alone.
+        reference: which destination.
+        listener_protocol: what the listener speaks.
+        clock: tells the time.
+        random: gives numbers from 0 to 1.
+        reporter: tells the operator about the destination.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        reference: Reference,
+        *,
+        listener_protocol: MailProtocol,
+        clock: IReactorTime,
+        random: Callable[[], float],
+        reporter: Reporter,
+    ) -> None:
+        self._source = source
+        self._reference = reference
+        self._listener_protocol = listener_protocol
+        self._clock = clock
+        self._reporter = reporter
+        self._replacements = Backoff(random)
+        self._parsed: tuple[Found, Destination, Access] | None = None
+
+    async def login(self) -> Login:
+        """
+        The current destination with credentials that are valid now.
+
+        Raises:
+            DestinationError: there is none.
+        """
+        login, _ = await self._login()
+        return login
+
+    async def replace(self, refused: Login) -> Login | None:
+        """
+        A login to try once after the mail server refused this one; None when there is nothing new to try.
+
+        A token that is refused again and again is fetched anew at growing intervals only.
+
+        Raises:
+            DestinationError: a new token could not be fetched.
+        """
+        if not isinstance(refused.credentials, Token):
+            return None
+        current, found = await self._login()
+        if not _is_other_token(current, refused):
+            now = self._clock.seconds()
+            if now < self._replacements.until:
+                return None
+            if now > self._replacements.until + LONGEST_PAUSE_SECONDS:
+                self._replacements.reset()
+            self._replacements.fail(now, _FIRST_REPLACEMENT_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+            self._source.drop(self._reference, found, refused.credentials.token)
+            current, _ = await self._login()
+        return current if _is_other_token(current, refused) else None
+
+    async def _login(self) -> tuple[Login, Found]:
+        found = await self._source.find(self._reference)
+        destination, access = self._parse(found)
+        if not isinstance(access, TokenLogin):
+            return Login(destination, access), found
+        token = await self._source.token(self._reference, found)
+        return Login(destination, Token(access.user, token.value, token.expires_at)), found
+
+    def _parse(self, found: Found) -> tuple[Destination, Access]:
+        """The meaning of the properties, worked out once for as long as they stay the same."""
+        if self._parsed is None or self._parsed[0].properties != found.properties:
+            destination, access = parse_login(found.properties, listener_protocol=self._listener_protocol)
+            self._reporter.described(destination)
+            self._parsed = found, destination, access
+        return self._parsed[1:]
+
+
+def _is_other_token(login: Login, refused: Login) -> bool:
+    """Whether the login is by a token that was not the one refused."""
+    assert isinstance(refused.credentials, Token)
+    return isinstance(login.credentials, Token) and login.credentials.token != refused.credentials.token

@@ -1,0 +1,26 @@
+"""
+The POP3 server factory of one destination of one tenant.
+"""
+
+from __future__ import annotations
+
+from mailproxy.downstream.factory import Room, SessionFactory
+from mailproxy.downstream.protocol import Surroundings
+from mailproxy.observe.sessions import ListenerLog
+from mailproxy.session.pop3 import POP3Policy, POP3Session
+
+
+class POP3ServerFactory(SessionFactory):
+    """Sessions of POP3, with the habits and bounds of `policy`."""
+
+    crowded = b"-ERR [SYS/TEMP] too many sessions, try later\r\n"
+
+    def __init__(
+        self, policy: POP3Policy, around: Surroundings, log: ListenerLog, rooms: tuple[Room, ...] = ()
+    ) -> None:
+        super().__init__(around, log, rooms)
+        self._policy = policy
+
+    def make_session(self) -> POP3Session:
+        """A new session for a new client."""
+        return POP3Session(self._policy)

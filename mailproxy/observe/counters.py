@@ -1,0 +1,31 @@
+"""
+What one listener has seen, in numbers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from attrs import Factory, define
+
+
+@define
+class Counters:
+    """
+    Of one listener, that is of one destination of one tenant: `sessions == active + sum(outcomes.values())` always.
+    """
+
+    sessions: int = 0
+    active: int = 0
+    outcomes: Counter[str] = Factory(Counter)
+    events: Counter[str] = Factory(Counter)
+
+    def began(self) -> None:
+        """A mail client has connected."""
+        self.sessions += 1
+        self.active += 1
+
+    def ended(self, outcome: str) -> None:
+        """Its session has ended with this word."""
+        self.active -= 1
+        self.outcomes[outcome] += 1

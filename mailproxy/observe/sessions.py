@@ -1,0 +1,91 @@
+"""
+What the log says of a session.  Every line names destination, tenant and session; whatever a peer said is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import count
+
+from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
+
+from mailproxy.errors import MailProxyError
+from mailproxy.observe.counters import Counters
+from mailproxy.observe.text import printable
+
+_WARNINGS = frozenset({"delivery_unknown", "upstream_desync", "upstream_dropped", "upstream_login_refused"})
+_numbers = count(1)
+
+
+class ListenerLog:
+    """
+    The log and the counters of one listener.
+
+    Args:
+        destination: its name in the destination service.
+        tenant: its name, or None for the provider's own.
+    """
+
+    def __init__(self, destination: str, tenant: str | None, *, logger: Logger | None = None) -> None:
+        self.destination = destination
+        self.tenant = tenant
+        self.counters = Counters()
+        self._logger = logger or Logger(namespace="mailproxy.session")
+
+    @property
+    def label(self) -> str:
+        """`tenant/destination`, or the destination alone."""
+        return f"{self.tenant}/{self.destination}" if self.tenant else self.destination
+
+    def session(self, peer: str) -> SessionLog:
+        """The log of a new session with the mail client at `peer`."""
+        self.counters.began()
+        return SessionLog(self, peer)
+
+    def emit(self, level: LogLevel, text: str, **fields: object) -> None:
+        """One line."""
+        self._logger.emit(level, "{label}: {text}", label=self.label, text=text, **fields)
+
+    def crashed(self, text: str, failure: Failure | None) -> None:
+        """One line and a traceback."""
+        self._logger.failure("{label}: {text}", failure, label=self.label, text=text)
+
+
+class SessionLog:
+    """The log of one session."""
+
+    def __init__(self, listener: ListenerLog, peer: str) -> None:
+        self._listener = listener
+        self._peer = peer
+        self._ended = False
+        self.id = f"{next(_numbers):06x}"
+
+    def report(self, event: str, fields: Mapping[str, object]) -> None:
+        """Something happened that an operator may count or read."""
+        self._listener.counters.events[event] += 1
+        level = LogLevel.warn if event in _WARNINGS else LogLevel.info
+        words = ", ".join(f"{name} {_shown(value)}" for name, value in fields.items())
+        self._say(level, event.replace("_", " ") + (f": {words}" if words else ""))
+
+    def failed(self, error: MailProxyError, doing: str) -> None:
+        """Our side, or the mail server's, failed: the sentence says which."""
+        self._say(LogLevel.error if not error.temporary else LogLevel.warn, f"{doing}: {error}", outcome=error.outcome)
+
+    def crashed(self, failure: Failure | None = None) -> None:
+        """Our own fault: the traceback goes to the log, the session ends.  None is the exception being handled."""
+        self._listener.crashed(f"session {self.id} from {self._peer}: internal error", failure)
+
+    def ended(self, outcome: str) -> None:
+        """The session has ended; only the first word counts."""
+        if not self._ended:
+            self._ended = True
+            self._listener.counters.ended(outcome)
+            self._say(LogLevel.info, f"ended: {outcome}", outcome=outcome)
+
+    def _say(self, level: LogLevel, text: str, **fields: object) -> None:
+        self._listener.emit(level, f"session {self.id} from {self._peer}: {text}", session=self.id, **fields)
+
+
+def _shown(value: object) -> str:
+    return printable(value) if isinstance(value, bytes | str) else str(value)

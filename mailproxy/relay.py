@@ -1,0 +1,102 @@
+"""
+Octets in one direction between two transports, at the speed of the slower one.
+
+A transport that is full asks its producer to pause.  Its producer is not the other transport itself but a
+`Backpressure`, which holds the `Intake` of the other side: several may hold one intake for reasons of their own, and
+losing one leg never closes the other behind the session's back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from twisted.internet.interfaces import IPushProducer, IReactorTime, ITransport
+from zope.interface import implementer
+
+from mailproxy.deadline import Deadline
+
+
+class Intake:
+    """
+    Reading from one transport, which goes on while nobody holds it.
+    """
+
+    def __init__(self, transport: ITransport) -> None:
+        self._transport = transport
+        self._holders: set[object] = set()
+
+    @property
+    def held(self) -> bool:
+        """Whether reading is paused."""
+        return bool(self._holders)
+
+    def hold(self, holder: object) -> None:
+        """Reading pauses, if it has not; up to one socket read may still come in."""
+        if not self._holders:
+            self._transport.pauseProducing()  # type: ignore[attr-defined]  # every stream transport is a push producer
+        self._holders.add(holder)
+
+    def release(self, holder: object) -> None:
+        """Reading resumes once no holder is left."""
+        if holder in self._holders:
+            self._holders.remove(holder)
+            if not self._holders:
+                self._transport.resumeProducing()  # type: ignore[attr-defined]  # as above
+
+
+@implementer(IPushProducer)
+class Backpressure:
+    """
+    What a transport is given as its producer: while its buffer is full, the intakes that fill it are held.
+
+    Args:
+        clock: the reactor, or a test's.
+        stall_seconds: a full buffer that makes no progress for that long is as good as lost.
+        stalled: called then.
+        changed: called after each pause and resume.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        stall_seconds: float,
+        stalled: Callable[[], None],
+        changed: Callable[[], None],
+    ) -> None:
+        self._intakes: list[Intake] = []
+        self._deadline = Deadline(clock, stalled)
+        self.stall_seconds = stall_seconds
+        self._changed = changed
+        self.full = False
+
+    def govern(self, intakes: Iterable[Intake]) -> None:
+        """From now on these are the intakes that fill the transport."""
+        for intake in self._intakes:
+            intake.release(self)
+        self._intakes = list(intakes)
+        if self.full:
+            self._hold()
+
+    def pauseProducing(self) -> None:
+        """The transport's buffer is full."""
+        self.full = True
+        self._deadline.set(self.stall_seconds)
+        self._hold()
+        self._changed()
+
+    def resumeProducing(self) -> None:
+        """The transport's buffer is empty again."""
+        self.full = False
+        self._deadline.clear()
+        for intake in self._intakes:
+            intake.release(self)
+        self._changed()
+
+    def stopProducing(self) -> None:
+        """The transport is lost; whoever owns it hears of that by its `connectionLost`."""
+        self._deadline.clear()
+
+    def _hold(self) -> None:
+        for intake in self._intakes:
+            intake.hold(self)

@@ -1,0 +1,80 @@
+"""
+The mail data of one transaction on its way from client to server.
+"""
+
+from __future__ import annotations
+
+from mailproxy.errors import BareNewline, NulOctet
+from mailproxy.wire.smtp import format_reply
+from mailproxy.wire.transparency import BareNewlines, EndFinder, NewlineKeeper
+
+
+class Content:
+    """
+    Hands on what may go upstream until the end is found, or until a verdict is known; then it only looks for the end.
+
+    Args:
+        policy: what becomes of bare newlines.
+        max_octets: of the message; 0 is no limit.
+
+    Source: RFC 5321 §4.1.1.4; RFC 1870 §6 for what SIZE counts.
+    """
+
+    def __init__(self, policy: BareNewlines, max_octets: int) -> None:
+        self._finder = EndFinder()
+        self._keeper = NewlineKeeper(policy)
+        self._max_octets = max_octets
+        self.verdict = b""
+        """The reply that the end of data will get instead of the mail server's."""
+        self.outcome: str | None = None
+        """The word that the session ends with after the verdict; None where it goes on."""
+        self.discarded = 0
+        """Octets thrown away since there is a verdict."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether the client's CRLF `.` CRLF was found."""
+        return self._finder.ended
+
+    @property
+    def rest(self) -> bytes:
+        """What came behind the end: the next commands."""
+        return self._finder.rest
+
+    @property
+    def octets(self) -> int:
+        """Of the message so far: CRLF included, stuffed dots and the final dot not."""
+        return self._keeper.octets
+
+    @property
+    def mended(self) -> int:
+        """How many bare CR and LF became CRLF."""
+        return self._keeper.mended
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The octets that may go upstream now; none once there is a verdict."""
+        body = self._finder.feed(chunk)
+        if not self.verdict:
+            body = self._checked(body)
+        if self.verdict:
+            self.discarded += len(body)
+            return b""
+        return body
+
+    def spoil(self, verdict: bytes, outcome: str | None = None) -> None:
+        """The message is lost: the client will be told `verdict` at its end.  The first verdict stays."""
+        if not self.verdict:
+            self.verdict, self.outcome = verdict, outcome
+
+    def _checked(self, body: bytes) -> bytes:
+        try:
+            clean = self._keeper.feed(body)
+        except NulOctet:
+            self.spoil(format_reply(550, "5.5.2", "Message contains NUL"), "bad_content")
+        except BareNewline:
+            self.spoil(format_reply(550, "5.5.2", "Message contains bare <CR> or <LF>"), "bad_content")
+        else:
+            if not self._max_octets or self._keeper.octets <= self._max_octets:
+                return clean
+            self.spoil(format_reply(552, "5.3.4", "Message size exceeds limit"))
+        return body

@@ -1,0 +1,231 @@
+"""
+The login at an SMTP server, on `twisted.mail`'s ESMTP client: greeting, EHLO, STARTTLS, EHLO, AUTH; then a bare stream.
+
+What is kept is the conversation and its order.  What is judged anew: replies are parsed strictly and bounded, a reply
+that nobody asked for ends the login, not one octet may wait at the switch to TLS and everything learnt before it is
+forgotten, TLS is never left out because it is missing, AUTH is tried once, and nothing of it is logged.
+
+Source: RFC 5321 §3.1, RFC 3207 §4, RFC 4954 §4.
+"""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.mail.smtp import ESMTPClient
+
+from mailproxy.destination.model import Login, Password, TLSMode
+from mailproxy.errors import (
+    DestinationUnusable,
+    LacksMechanism,
+    LacksTLS,
+    LoopDetected,
+    MalformedChallenge,
+    MalformedReply,
+    RefusedLogin,
+    RefusedSession,
+    Violation,
+)
+from mailproxy.tls import StrictClientTLS
+from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.upstream.words import quoted
+from mailproxy.wire import sasl
+from mailproxy.wire.smtp import Extensions, Reply, ReplyParser, parse_ehlo
+
+MAX_COMMAND_OCTETS = 512
+"""RFC 4954 §4: an AUTH command with its initial response is a command line like any other."""
+
+
+class SMTPUpstream(UpstreamStream, ESMTPClient):
+    """
+    Logs in as `login` says; `ready` fires with the stream, its `capabilities` the `Extensions` after TLS.
+
+    Args:
+        clock: for the farewell.
+        login: where, and as whom.
+        tls: options for STARTTLS or, over implicit TLS, None.
+        ehlo_name: our name towards the mail server; None for the address literal of our end.
+        own_name: what we call ourselves towards clients; a server of that name is a loop.
+        allow_plaintext_auth: credentials may travel unencrypted.
+    """
+
+    debug = False
+    heloFallback = False
+    farewell = b"QUIT\r\n"
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        login: Login,
+        *,
+        tls: StrictClientTLS | None,
+        ehlo_name: str | None,
+        own_name: str,
+        allow_plaintext_auth: bool,
+    ) -> None:
+        ESMTPClient.__init__(self, None, tls, ehlo_name or "")
+        implicit = login.destination.tls.mode is TLSMode.IMPLICIT
+        UpstreamStream.__init__(self, clock, login, over_tls=implicit)
+        self._own_name = own_name.encode("ascii").lower()
+        self._allow_plaintext_auth = allow_plaintext_auth
+        self._parser = ReplyParser()
+        self._asked = True
+        self._reply = Reply(0, ())
+        self._offered = Extensions(b"", {})
+        self._mechanism: sasl.Mechanism | None = None
+
+    def connectionMade(self) -> None:  # noqa: D102 - Twisted's
+        super().connectionMade()
+        if not self.identity:
+            host = self.transport.getHost().host
+            self.identity = (f"[IPv6:{host}]" if ":" in host else f"[{host}]").encode("ascii")
+
+    def converse(self, chunk: bytes) -> None:
+        """Replies of the login, one at a time."""
+        self._parser.feed(chunk)
+        try:
+            while not self.ready.called and (reply := self._parser.next_reply()) is not None:
+                self._take(reply)
+        except MalformedReply as error:
+            self.fail(Violation(f"while {self.doing}: {error}"))
+
+    def _take(self, reply: Reply) -> None:
+        if not self._asked or self._handshaking:
+            self.fail(Violation("the mail server spoke out of turn"))
+            return
+        self._asked = False
+        self._reply = reply
+        state: Callable[[int, bytes], object] = self._okresponse if reply.code in self._expected else self._failresponse
+        state(reply.code, reply.text)
+
+    def sendLine(self, line: bytes) -> None:  # noqa: D102 - Twisted's
+        self._asked = True
+        self.transport.write(line + b"\r\n")
+
+    def _said(self) -> str:
+        return f"{self._reply.code} {quoted(self._reply.text, self.login.credentials)}"
+
+    # Greeting and EHLO
+
+    def smtpConnectionFailed(self, code: int, resp: bytes) -> None:  # noqa: ARG002, D102 - Twisted's
+        self.fail(RefusedSession(f"the mail server refused the session: {self._said()}"))
+
+    def esmtpState_ehlo(self, code: int, resp: bytes) -> None:  # noqa: D102 - Twisted's
+        self.doing = "waiting for the reply to EHLO"
+        super().esmtpState_ehlo(code, resp)
+
+    def esmtpEHLORequired(self, code: int = -1, resp: bytes | None = None) -> None:  # noqa: ARG002, D102 - Twisted's
+        self.fail(Violation(f"the mail server refused EHLO: {self._said()}"))
+
+    def esmtpState_serverConfig(self, code: int, resp: bytes) -> None:  # noqa: D102 - Twisted's
+        self._offered = parse_ehlo(self._reply)
+        if self._offered.domain.lower() == self._own_name:
+            self.fail(LoopDetected("the mail server calls itself by our own name: the destination leads back to us"))
+            return
+        self.tryTLS(code, resp, self._offered)
+
+    # STARTTLS
+
+    def tryTLS(self, code: int, resp: bytes, items: Extensions) -> None:  # noqa: D102 - Twisted's
+        mode = self.login.destination.tls.mode
+        wanted = mode in (TLSMode.REQUIRED, TLSMode.OPPORTUNISTIC) and not self.secured
+        if wanted and "STARTTLS" in items:
+            self.doing = "waiting for the reply to STARTTLS"
+            self._expected = [220]
+            self._okresponse = self.esmtpState_starttls
+            self._failresponse = self.esmtpTLSFailed
+            self.sendLine(b"STARTTLS")
+        elif wanted and mode is TLSMode.REQUIRED:
+            self.fail(LacksTLS("TLS is required and the mail server does not offer STARTTLS"))
+        else:
+            self.authenticate(code, resp, items)
+
+    def esmtpTLSFailed(self, code: int = -1, resp: bytes | None = None) -> None:  # noqa: ARG002, D102 - Twisted's
+        self.fail(LacksTLS(f"the mail server refused STARTTLS: {self._said()}"))
+
+    def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: ARG002, D102 - Twisted's
+        if self._parser.pending:
+            self.fail(Violation("the mail server sent more than its reply to STARTTLS"))
+            return
+        self._offered = Extensions(b"", {})
+        self.begin_tls(self.context)
+
+    def tls_ready(self) -> None:
+        """Behind STARTTLS the conversation begins anew; behind implicit TLS the greeting is still to come."""
+        if self.login.destination.tls.mode is TLSMode.IMPLICIT:
+            self.doing = "waiting for the greeting"
+            return
+        self._parser = ReplyParser()
+        self.esmtpState_ehlo(220, b"")
+
+    # AUTH
+
+    def authenticate(self, code: int, resp: bytes, items: Extensions) -> None:  # noqa: D102 - Twisted's
+        destination, credentials = self.login.destination, self.login.credentials
+        if credentials is None:
+            self.smtpState_from(code, resp)
+            return
+        if not (self.secured or self._allow_plaintext_auth):
+            self.fail(LacksTLS("the connection is not encrypted, and credentials may not travel so"))
+            return
+        kind: sasl.SecretKind = "password" if isinstance(credentials, Password) else "token"
+        name = sasl.choose(
+            items.get("AUTH"), secret_kind=kind, allowed=destination.mechanisms, disabled=destination.disabled
+        )
+        if name is None:
+            offered = quoted(" ".join(items.get("AUTH")).encode("ascii"), None) or "none"
+            self.fail(
+                LacksMechanism(f"no mechanism for a {kind} in common with the mail server, which offers: {offered}")
+            )
+            return
+        try:
+            self._mechanism = sasl.client(
+                name, credentials.user, credentials.secret, destination.host, destination.port
+            )
+        except ValueError as error:
+            self.fail(DestinationUnusable("credentials", str(error)))
+            return
+        self._start_auth(name, self._mechanism.initial())
+
+    def _start_auth(self, name: str, initial: bytes | None) -> None:
+        self.doing = f"waiting for the reply to AUTH {name}"
+        command = b"AUTH " + name.encode("ascii")
+        self._expected = [235, 334]
+        self._okresponse = self._auth_goes_on
+        self._failresponse = self._auth_refused
+        self._initial = initial
+        if initial is not None and isinstance(self.login.credentials, Password):
+            line = command + b" " + (b64encode(initial) or b"=")
+            if len(line) + 2 <= MAX_COMMAND_OCTETS:
+                command, self._initial = line, None
+        self.sendLine(command)
+
+    def _auth_goes_on(self, code: int, resp: bytes) -> None:
+        if code == 235:
+            self.smtpState_from(code, resp)
+            return
+        assert self._mechanism is not None
+        try:
+            if self._initial is not None:
+                answer, self._initial = self._initial, None
+            else:
+                answer = self._mechanism.respond(sasl.decode_challenge(resp))
+        except MalformedChallenge as error:
+            self.fail(Violation(f"while {self.doing}: {error}"))
+            return
+        self.sendLine(b64encode(answer))
+
+    def _auth_refused(self, code: int, resp: bytes) -> None:  # noqa: ARG002 - the shape of a state
+        user = self.login.credentials.user if self.login.credentials else ""
+        self.fail(
+            RefusedLogin(
+                f"the mail server refused the login of {quoted(user.encode(), None)}: {self._said()}",
+                temporary=code < 500,
+            )
+        )
+
+    def smtpState_from(self, code: int, resp: bytes) -> None:  # noqa: ARG002 - Twisted's
+        """The login is done: what follows is the session's."""
+        self.logged_in(self._offered, pending=self._parser.pending)

@@ -1,0 +1,175 @@
+"""
+A connection to a mail server: until the login is done it belongs to `twisted.mail`'s client, then it is a bare stream.
+
+`UpstreamStream` is what both protocols share: the one error that ends a login, the hand-over that loses no octet,
+and the two ways to end a connection.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from OpenSSL import SSL
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailproxy.deadline import Deadline
+from mailproxy.destination.model import Login
+from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLSFailed, UpstreamTimeout, Violation
+from mailproxy.tls import describe_tls_failure
+
+
+class StreamOwner(Protocol):
+    """Whoever owns the bare stream after the login."""
+
+    def upstream_received(self, chunk: bytes) -> None:
+        """Octets of the mail server."""
+
+    def upstream_lost(self, error: MailProxyError) -> None:
+        """The connection has ended, and not because the owner said so."""
+
+
+@implementer(IHandshakeListener)
+class UpstreamStream:
+    """
+    The base of the upstream protocols; a mixin that goes before `twisted.mail`'s class.
+
+    A subclass feeds on `converse`, calls `logged_in` or `fail` once, and names in `doing` what it is waiting for.
+    """
+
+    transport: Any
+    farewell: bytes = b""
+    """What `release` says; nothing where a word would have consequences."""
+
+    def __init__(self, clock: IReactorTime, login: Login, *, over_tls: bool) -> None:
+        self.login = login
+        self.ready: Deferred[UpstreamStream] = Deferred(self._cancelled)
+        """Fires with the stream once it is logged in, or fails with an `UpstreamError`."""
+        self.capabilities: object = None
+        self.doing = "waiting for the TLS handshake" if over_tls else "waiting for the greeting"
+        self.secured = False
+        self._handshaking = over_tls
+        self._owner: StreamOwner | None = None
+        self._ended = False
+        self._releasing = False
+        self._governed = False
+        self._leaving = Deadline(clock, self.abort)
+
+    # Login
+
+    def connectionMade(self) -> None:
+        """The TCP connection is there; over implicit TLS the handshake has only begun."""
+        self.transport.setTcpNoDelay(True)
+        self.transport.setTcpKeepAlive(True)
+        super().connectionMade()  # type: ignore[misc]  # the twisted.mail class behind this mixin
+
+    def begin_tls(self, options: object) -> None:
+        """
+        TLS starts on the open connection.  Whoever calls it has seen that no octet is waiting.
+        """
+        self._handshaking = True
+        self.doing = "waiting for the TLS handshake"
+        self.transport.startTLS(options)
+
+    def handshakeCompleted(self) -> None:
+        """The peer is verified: only now anything that it says counts."""
+        self.secured = True
+        self._handshaking = False
+        self.tls_ready()
+
+    def tls_ready(self) -> None:
+        """The handshake is done."""
+
+    def converse(self, chunk: bytes) -> None:
+        """Octets that belong to the login."""
+        raise NotImplementedError
+
+    def logged_in(self, capabilities: object, *, pending: bool) -> None:
+        """
+        The login is done; `pending` octets behind its last reply were asked for by nobody.
+        """
+        if pending:
+            self.fail(Violation("the mail server spoke out of turn after the login"))
+        elif not self.ready.called:
+            self.capabilities = capabilities
+            self.ready.callback(self)
+
+    def fail(self, error: MailProxyError) -> None:
+        """The login has failed for this reason, the first one counts; the connection ends at once."""
+        self.abort()
+        if not self.ready.called:
+            self.ready.errback(error)
+
+    def _cancelled(self, _ready: object) -> None:
+        self.abort()
+        self.ready.errback(UpstreamTimeout(f"gave up while {self.doing}"))
+
+    # The bare stream
+
+    def hand_over(self, owner: StreamOwner, producer: IPushProducer) -> None:
+        """From now on octets and the end of the connection are told to `owner`, and a full buffer to `producer`."""
+        self._owner = owner
+        self._governed = True
+        self.transport.registerProducer(producer, True)
+
+    def write(self, raw: bytes) -> None:
+        """Send exact octets."""
+        self.transport.write(raw)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: D102 - Twisted's
+        if self._owner is not None:
+            self._owner.upstream_received(data)
+        elif self._releasing:
+            self.transport.loseConnection()
+        elif not self._ended:
+            self.converse(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: D102 - Twisted's
+        self._leaving.clear()
+        owner, self._owner = self._owner, None
+        if self._ended:
+            return
+        self._ended = True
+        if owner is not None:
+            owner.upstream_lost(ConnectionLost("the mail server closed the connection"))
+        elif not self.ready.called:
+            self.ready.errback(self._login_lost(reason))
+
+    def _login_lost(self, reason: Failure) -> MailProxyError:
+        if self._handshaking or isinstance(reason.value, SSL.Error):
+            return TLSFailed(describe_tls_failure(reason))
+        return RefusedSession(f"the mail server closed the connection while we were {self.doing}")
+
+    # Ends
+
+    def abort(self) -> None:
+        """The connection ends at once, without a word; the owner hears no more."""
+        self._ended = True
+        self._owner = None
+        self._leaving.clear()
+        if self.transport is not None:
+            self._unregister()
+            self.transport.abortConnection()
+
+    def release(self, seconds: float) -> None:
+        """The mail server hears our farewell and has `seconds` to answer and close; the owner hears no more."""
+        if self._ended:
+            return
+        self._owner = None
+        self._ended = self._releasing = True
+        self._unregister()
+        self.transport.resumeProducing()
+        self._leaving.set(seconds)
+        if self.farewell:
+            self.transport.write(self.farewell)
+        else:
+            self.transport.loseConnection()
+
+    def _unregister(self) -> None:
+        """A TLS transport with a producer never finishes to close."""
+        if self._governed:
+            self._governed = False
+            self.transport.unregisterProducer()

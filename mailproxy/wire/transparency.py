@@ -1,0 +1,159 @@
+"""
+Mail data on its way: where it ends, and what a stray CR or LF in it becomes.
+
+Two small machines, each fed with octets that are cut anywhere.  `EndFinder` knows one thing: only CRLF `.` CRLF
+ends mail data or a POP3 multi-line response.  `NewlineKeeper` knows the other: what leaves us holds no CR, LF or NUL
+that a mail server might take for an end of line or of data where the sender meant none.  Because of that,
+dot-stuffing done by the sender stays valid for every receiver and content passes verbatim, chunk by chunk.
+
+Source: RFC 5321 §4.1.1.4 (end of mail data), §4.5.2 (transparency), §2.3.8 (lines); RFC 1939 §3.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import Enum
+
+from mailproxy.errors import BareNewline, NulOctet
+
+END = b".\r\n"
+"""What follows the last CRLF of mail data, or of a multi-line response."""
+
+_STOP = b"\r\n" + END
+_NEWLINE = re.compile(rb"\r\n|\r|\n")
+
+
+class EndFinder:
+    """
+    Cuts a stream at the first CRLF `.` CRLF; the stream begins behind a CRLF, so `.` CRLF alone is an empty body.
+
+    At most two octets are held back: a `.` or `.` CR that begins a line.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"
+        """The last two octets that were handed out, for what spans two chunks."""
+        self._held = b""
+        self.ended = False
+        self.rest = b""
+        """What came behind the end; it is not part of the body."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """
+        The octets of the body that are certain now, without the final `.` CRLF.
+
+        The body is handed out as it came, stuffed dots included.  Once `ended`, octets go to `rest`.
+        """
+        if self.ended:
+            self.rest += chunk
+            return b""
+        data = self._held + chunk if self._held else chunk
+        found = (self._tail + data[:4]).find(_STOP)
+        if found >= 0:
+            return self._end(data, found)
+        found = data.find(_STOP)
+        if found >= 0:
+            return self._end(data, found + 2)
+        return self._hold_back(data)
+
+    def _end(self, data: bytes, size: int) -> bytes:
+        self.ended = True
+        self._held = b""
+        self.rest = data[size + len(END) :]
+        return data[:size]
+
+    def _hold_back(self, data: bytes) -> bytes:
+        seen = self._tail + data[-4:]
+        keep = 0
+        if seen.endswith(b"\r\n."):
+            keep = 1
+        elif seen.endswith(b"\r\n.\r"):
+            keep = 2
+        if keep:
+            self._held = data[-keep:]
+            data = data[:-keep]
+        else:
+            self._held = b""
+        self._tail = (self._tail + data[-2:])[-2:]
+        return data
+
+
+class BareNewlines(Enum):
+    """What becomes of a CR or LF that is not part of a CRLF."""
+
+    NORMALIZE = "normalize"
+    """It becomes CRLF; a line that begins with a dot only because of that is stuffed."""
+    REJECT = "reject"
+    """It is an error."""
+
+
+class NewlineKeeper:
+    """
+    Hands on mail data in which every CR and LF belongs to a CRLF and no octet is NUL.
+
+    Fed with what `EndFinder` hands out; a trailing CR is held back until its LF is seen.  Content that is clean
+    already is handed on as the same object.
+    """
+
+    def __init__(self, policy: BareNewlines) -> None:
+        self._policy = policy
+        self._held_cr = False
+        self._behind_crlf = True
+        self._behind_mended = False
+        self.mended = 0
+        """How many bare CR and LF became CRLF."""
+        self.stuffed = 0
+        """How many lines began with a stuffed dot: the difference between the wire's octets and the message's."""
+        self.octets = 0
+        """Octets of the message so far as the sender meant it: CRLF included, stuffing and the final dot not."""
+
+    def feed(self, chunk: bytes) -> bytes:
+        """
+        The chunk, fit to be sent on.
+
+        Raises:
+            NulOctet: the chunk holds NUL.
+            BareNewline: it holds a bare CR or LF and the policy is to reject.
+        """
+        if b"\0" in chunk:
+            raise NulOctet("mail data contains NUL")
+        data = b"\r" + chunk if self._held_cr else chunk
+        self._held_cr = data.endswith(b"\r")
+        if self._held_cr:
+            data = data[:-1]
+        if not data:
+            return b""
+        self._count(data)
+        pairs = data.count(b"\r\n")
+        clean = pairs == data.count(b"\n") == data.count(b"\r")
+        if not clean or self._behind_mended:
+            return self._mend(data)
+        self._behind_crlf = data.endswith(b"\r\n")
+        return data
+
+    def _count(self, data: bytes) -> None:
+        stuffed = data.count(b"\r\n.") + (self._behind_crlf and data.startswith(b"."))
+        self.stuffed += stuffed
+        self.octets += len(data) - stuffed
+
+    def _mend(self, data: bytes) -> bytes:
+        lines: list[bytes] = []
+        start = 0
+        for newline in _NEWLINE.finditer(data):
+            line = data[start : newline.start()]
+            bare = newline.group() != b"\r\n"
+            if bare and self._policy is BareNewlines.REJECT:
+                raise BareNewline("mail data contains a bare CR or LF")
+            lines.append(self._stuff(line, lone_dot=bare and self._behind_crlf and line == b"."))
+            lines.append(b"\r\n")
+            self.mended += bare
+            self._behind_crlf, self._behind_mended = not bare, bare
+            start = newline.end()
+        if start < len(data):
+            lines.append(self._stuff(data[start:], lone_dot=False))
+            self._behind_crlf = self._behind_mended = False
+        return b"".join(lines)
+
+    def _stuff(self, line: bytes, *, lone_dot: bool) -> bytes:
+        """The line, with one more dot where mending made it begin with one, or made it a lone dot."""
+        return b"." + line if lone_dot or (self._behind_mended and line.startswith(b".")) else line

@@ -1,0 +1,178 @@
+"""The page on the configuration, the example and the code say the same."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Literal, get_args, get_origin
+
+import attrs
+import pytest
+
+from mailproxy.config import (
+    Config,
+    DestinationConfig,
+    LimitsConfig,
+    POP3Config,
+    ServiceConfig,
+    SMTPConfig,
+    TenantConfig,
+    TimeoutsConfig,
+    TrustConfig,
+    load,
+)
+from mailproxy.config.rules import Between
+from mailproxy.config.values import Listen
+from mailproxy.session.actions import Waiting
+from mailproxy.session.pop3 import POP3Policy
+from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.tenants import listeners
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "etc/mailproxy.example.toml"
+PAGE = (ROOT / "docs/reference/configuration.md").read_text()
+TABLES = {
+    "Top level": Config,
+    "`[trust]`": TrustConfig,
+    "`[timeouts]`": TimeoutsConfig,
+    "`[limits]`": LimitsConfig,
+    "`[smtp]`": SMTPConfig,
+    "`[pop3]`": POP3Config,
+    "`[tenants.NAME]`": TenantConfig,
+    "`[destination_services.NAME]`": ServiceConfig,
+    "`[[destinations]]`": DestinationConfig,
+}
+PLAIN = {
+    str: "text",
+    bool: "true or false",
+    int: "whole number",
+    float: "number",
+    Path: "path",
+    tuple[Path, ...]: "list of paths",
+    Listen: "endpoint, or table of endpoints by tenant",
+}
+NOT_KEYS = {"path", "trust", "timeouts", "limits", "smtp", "pop3", "tenants", "destination_services", "destinations"}
+
+
+def sections():
+    """Heading of each table on the page, and its rows without the meaning."""
+    found = {}
+    for section in PAGE.split("\n## ")[1:]:
+        heading, _, body = section.partition("\n")
+        rows = re.findall(r"^\| `(\w+)` \|([^|]*)\|([^|]*)\|([^|]*)\| (\S.*) \|$", body, re.MULTILINE)
+        found[heading] = [tuple(cell.strip() for cell in row[:4]) for row in rows]
+    return found
+
+
+def keys(cls):
+    return [
+        field for field in attrs.fields(attrs.resolve_types(cls)) if cls is not Config or field.name not in NOT_KEYS
+    ]
+
+
+def words(kind):
+    """The type as the page has it."""
+    if kind in PLAIN:
+        return PLAIN[kind]
+    if get_origin(kind) is Annotated:
+        plain, rule = get_args(kind)
+        return f"{words(plain)}, {bounds(rule)}" if isinstance(rule, Between) else words_of(rule.wanted)
+    if get_origin(kind) is Literal:
+        return choice(get_args(kind))
+    if isinstance(kind, type):
+        return choice([member.value for member in kind])
+    return words(get_args(kind)[0])  # what stands before "or None"
+
+
+def words_of(wanted):
+    return next((word for word in ("host name", "DNS label") if word in wanted), "text")
+
+
+def bounds(rule):
+    text = f"{rule.least} to {rule.most}"
+    return f"{text}, or 0 for {rule.zero}" if rule.zero else text
+
+
+def choice(values):
+    *first, last = [f"`{value}`" for value in values]
+    return f"{', '.join(first)} or {last}"
+
+
+def default(field):
+    if field.default is attrs.NOTHING:
+        return "required"
+    if field.default is None:
+        return ""
+    if field.default == "":
+        return "the only one"
+    text = str(list(field.default) if isinstance(field.default, tuple) else field.default)
+    return f"`{text.lower().removesuffix('.0')}`"
+
+
+def unit(name):
+    return next((unit for unit in ("seconds", "octets") if name.endswith(f"_{unit}")), "")
+
+
+def test_the_page_has_a_section_for_each_table():
+    assert list(sections()) == list(TABLES)
+
+
+@pytest.mark.parametrize("heading", TABLES)
+def test_the_page_and_the_code_have_the_same_keys(heading):
+    expected = [(field.name, words(field.type), unit(field.name), default(field)) for field in keys(TABLES[heading])]
+    assert sections()[heading] == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "policy", "renamed"),
+    [
+        (SMTPConfig, SMTPPolicy, {"bare_newline_commands": "lone_lf_ends_command"}),
+        (POP3Config, POP3Policy, {}),
+    ],
+)
+def test_every_decision_about_a_session_is_a_key_with_the_same_default(table, policy, renamed):
+    offered = {renamed.get(field.name, field.name): field.default for field in attrs.fields(table)}
+    made = {field.name: field.default for field in attrs.fields(policy) if field.default is not attrs.NOTHING}
+    assert offered.keys() == made.keys()
+    for name, value in made.items():
+        if name not in renamed.values():
+            assert offered[name] == (value.value if isinstance(value, Enum) else value), name
+
+
+def test_every_wait_has_a_timeout():
+    offered = {field.name for field in attrs.fields(TimeoutsConfig)}
+    assert {f"{wait.value}_seconds" for wait in Waiting if wait is not Waiting.NOBODY} <= offered
+
+
+def test_the_example_has_every_key():
+    raw = tomllib.loads(EXAMPLE.read_text())
+    written = {
+        "Top level": [raw],
+        "`[tenants.NAME]`": raw["tenants"].values(),
+        "`[destination_services.NAME]`": raw["destination_services"].values(),
+        "`[[destinations]]`": raw["destinations"],
+    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "smtp", "pop3")}
+    for heading, cls in TABLES.items():
+        assert {field.name for field in keys(cls)} <= {key for table in written[heading] for key in table}, heading
+
+
+def test_the_example_shows_the_defaults_and_listens_on_loopback_alone():
+    config = load(EXAMPLE)
+    defaults = Config(config.path)
+    for name in ("trust", "timeouts", "limits", "smtp", "pop3"):
+        assert getattr(config, name) == getattr(defaults, name), name
+    for plan in listeners(config):
+        assert plan.endpoint.endswith(":interface=127.0.0.1")
+
+
+def test_the_example_has_the_eight_kinds_of_destinations():
+    kinds = set()
+    for path in (EXAMPLE.parent / "destinations").glob("*.json"):
+        properties = json.loads(path.read_text())
+        assert properties["Name"] == path.stem
+        kinds.add((properties["mail.transport.protocol"], properties["Authentication"]))
+    protocols, logins = ("smtp", "smtps", "pop3", "pop3s"), ("BasicAuthentication", "OAuth2ClientCredentials")
+    assert kinds == {(protocol, login) for protocol in protocols for login in logins}

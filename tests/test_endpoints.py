@@ -1,0 +1,127 @@
+"""Endpoint strings: what may be listened on, and what gets in each other's way."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.endpoints import SSL4ServerEndpoint, _parseServer, serverFromString
+from twisted.internet.testing import MemoryReactor
+
+from mailproxy.config import with_loopback_default
+from mailproxy.config.endpoints import KINDS, parse_endpoint
+from mailproxy.sandbox.pki import Authority
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tcp:1587", "tcp:1587:interface=127.0.0.1"),
+        ("tcp:port=1587", "tcp:port=1587:interface=127.0.0.1"),
+        ("tcp:1587:backlog=9", "tcp:1587:backlog=9:interface=127.0.0.1"),
+        ("tcp:1587:interface=0.0.0.0", "tcp:1587:interface=0.0.0.0"),
+        ("tcp:1587:interface=\\:\\:1", "tcp:1587:interface=\\:\\:1"),
+        ("tcp6:1587", "tcp6:1587:interface=\\:\\:1"),
+        ("ssl:995:privateKey=/k.pem", "ssl:995:privateKey=/k.pem:interface=127.0.0.1"),
+        ("unix:/run/mailproxy/smtp", "unix:/run/mailproxy/smtp"),
+        ("systemd:INET:name=smtp", "systemd:INET:name=smtp"),
+    ],
+)
+def test_nobody_but_this_machine_gets_in_unless_an_interface_is_named(text, expected):
+    assert with_loopback_default(text) == expected
+    assert parse_endpoint(text) == parse_endpoint(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("", "must begin with"),
+        ("1587", "must begin with"),
+        ("tcp=1587", "must begin with"),
+        ("udp:1587", "must begin with"),
+        ("haproxy:tcp:1587", "must begin with"),
+        ("tls:/etc/certificates:tcp:1587", "must begin with"),
+        ("tcp", "tcp needs port="),
+        ("tcp:", "port must be a number from 0 to 65535"),
+        ("tcp:smtp", "port must be a number from 0 to 65535"),
+        ("tcp:-1", "port must be a number from 0 to 65535"),
+        ("tcp:65536", "port must be a number from 0 to 65535"),
+        ("tcp:\u0661", "port must be a number from 0 to 65535"),
+        ("tcp:1:127.0.0.1", "must be tcp:PORT and then KEY=VALUE"),
+        ("tcp:1:port=2", "port is given twice"),
+        ("tcp:1:interfce=127.0.0.1", "tcp knows port, interface, backlog and nothing else"),
+        ("tcp:1:interface=", "interface must be an IP address"),
+        ("tcp:1:interface=localhost", "interface must be an IP address"),
+        ("tcp:1:interface=::1", "must be tcp:PORT and then KEY=VALUE"),
+        ("tcp6:1:interface=127.0.0.1", "interface must be an IP address"),
+        ("tcp:1:backlog=0", "backlog must be a number from 1 to 99999"),
+        ("tcp:1\\", "ends in a backslash"),
+        ("ssl:1", "ssl needs privateKey="),
+        ("ssl:1:privateKey=key.pem", "privateKey must be an absolute path"),
+        ("unix:", "address must be an absolute path"),
+        ("unix:run/smtp", "address must be an absolute path"),
+        ("unix:/run/smtp:mode=abc", "mode must be an octal file mode"),
+        ("systemd:INET", "systemd needs either name= or index="),
+        ("systemd:INET:name=a:index=0", "systemd needs either name= or index="),
+        ("systemd:IPX:index=0", "domain must be INET, INET6 or UNIX"),
+    ],
+)
+def test_what_cannot_be_listened_on_is_refused_with_a_reason(text, reason):
+    with pytest.raises(ValueError, match="^" + reason.replace("(", "\\(")):
+        parse_endpoint(text)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "collides"),
+    [
+        ("tcp:25", "tcp:25:interface=127.0.0.1", True),
+        ("tcp:25", "ssl:0025:privateKey=/k", True),
+        ("tcp:25", "tcp:26", False),
+        ("tcp:0", "tcp:0", False),
+        ("tcp:25:interface=127.0.0.2", "tcp:25", False),
+        ("tcp:25:interface=0.0.0.0", "tcp:25", True),
+        ("tcp:25:interface=0.0.0.0", "tcp6:25", False),
+        ("tcp6:25:interface=\\:\\:", "tcp:25", True),
+        ("tcp6:25:interface=0\\:0\\:0\\:0\\:0\\:0\\:0\\:1", "tcp6:25", True),
+        ("unix:/a", "unix:/a", True),
+        ("unix:/a", "unix:/b", False),
+        ("systemd:INET:name=a", "systemd:domain=INET:name=a", True),
+        ("systemd:INET:name=a", "systemd:INET:name=b", False),
+        ("unix:/a", "tcp:25", False),
+    ],
+)
+def test_two_listeners_in_one_place_collide(one, other, collides):
+    assert parse_endpoint(one).collides(parse_endpoint(other)) is collides
+    assert parse_endpoint(other).collides(parse_endpoint(one)) is collides
+
+
+@pytest.mark.parametrize(
+    "text", ["tcp:1587:backlog=7", "tcp6:1587", "tcp:1:interface=\\:\\:1", "unix:/run/a\\:b:mode=600"]
+)
+def test_twisted_takes_what_we_let_pass(text):
+    assert serverFromString(MemoryReactor(), with_loopback_default(text))
+
+
+def test_twisted_takes_an_endpoint_with_tls(tmp_path):
+    certificate, key = Authority.create().issue("mail.localhost").write(tmp_path, "mail")
+    text = with_loopback_default(f"ssl:0:privateKey={key}:certKey={certificate}")
+    assert isinstance(serverFromString(MemoryReactor(), text), SSL4ServerEndpoint)
+
+
+PARTS = st.sampled_from(
+    [*KINDS, *(key for keys in KINDS.values() for key in keys), ":", "=", "\\", "1", "127.0.0.1", "/a"]
+)
+
+
+@settings(max_examples=200)
+@given(st.lists(PARTS, max_size=12).map("".join))
+def test_what_we_let_pass_twisted_reads_as_we_do(text):
+    try:
+        endpoint = parse_endpoint(text)
+    except ValueError:
+        return
+    if endpoint.kind in {"tcp", "unix"}:
+        _, (first, _), keywords = _parseServer(with_loopback_default(text), None)
+        tcp = endpoint.kind == "tcp"
+        assert first == (int(endpoint.settings["port"]) if tcp else endpoint.settings["address"])
+        assert keywords.get("interface") == endpoint.settings.get("interface")
