@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint format typecheck check wheel unit-file deps lock clean
+.PHONY: help run test unit lint format typecheck check wheel deps lock clean
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -23,9 +23,10 @@ test: $(VENV)/.dev deps  ## all tests, those with real servers and clients inclu
 unit: $(VENV)/.dev  ## the tests that need no other programs
 	$(BIN)/python -m pytest -m 'not integration' $(ARGS)
 
-lint: $(VENV)/.dev  ## ruff: rules and layout
+lint: $(VENV)/.dev  ## ruff: rules and layout; the systemd unit
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	.ci/unit-file
 
 format: $(VENV)/.dev  ## let ruff mend what it can
 	$(BIN)/ruff check --fix

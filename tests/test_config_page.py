@@ -26,6 +26,7 @@ from mailproxy.config import (
 )
 from mailproxy.config.rules import Between
 from mailproxy.config.values import Listen
+from mailproxy.service import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
 from mailproxy.session.pop3 import POP3Policy
 from mailproxy.session.smtp_policy import SMTPPolicy
@@ -176,3 +177,31 @@ def test_the_example_has_the_eight_kinds_of_destinations():
         kinds.add((properties["mail.transport.protocol"], properties["Authentication"]))
     protocols, logins = ("smtp", "smtps", "pop3", "pop3s"), ("BasicAuthentication", "OAuth2ClientCredentials")
     assert kinds == {(protocol, login) for protocol in protocols for login in logins}
+
+
+def test_every_key_about_a_session_reaches_the_session():
+    """Each value differs from its default and from the others."""
+    config = Config(EXAMPLE, smtp=other_values(SMTPConfig), pop3=other_values(POP3Config))
+    assert_all_reached(config.pop3, pop3_policy(config), {})
+    assert_all_reached(config.smtp, smtp_policy(config, "x"), {"bare_newline_commands": "lone_lf_ends_command"})
+
+
+def other_values(cls):
+    """A table in which nothing has its default."""
+    others = {}
+    for number, field in enumerate(attrs.fields(attrs.resolve_types(cls))):
+        if isinstance(field.default, bool):
+            others[field.name] = not field.default
+        elif isinstance(field.default, int):
+            others[field.name] = 70_000 + number
+        else:
+            others[field.name] = next(value for value in get_args(field.type) if value != field.default)
+    return cls(**others)
+
+
+def assert_all_reached(table, policy, renamed):
+    for name, value in attrs.asdict(table).items():
+        reached = getattr(policy, renamed.get(name, name))
+        assert (reached.value if isinstance(reached, Enum) else reached) == (value if name not in renamed else True), (
+            name
+        )

@@ -139,18 +139,20 @@ def test_the_example_is_sound(twistd):
 
 
 def test_daemon_pidfile_logfile_and_umask_are_twistds_own(twistd, folder):
+    """Files are found from where twistd was started, also when it runs elsewhere."""
     port = free_port()
     (folder / "etc").mkdir()
-    (folder / "etc/mailproxy.toml").write_text(SOUND.format(port=port).replace('"dest', '"../dest'))
+    (folder / "etc/mailproxy.toml").write_text(SOUND.format(port=port).replace('"destinations"', '"../destinations"'))
     (folder / "elsewhere").mkdir()
     twistds = ("--rundir", "elsewhere", "--pidfile", "it.pid", "--logfile", "it.log", "--umask", "027")
     assert twistd(*twistds, "mailproxy", "--config", "etc/mailproxy.toml") == (0, "", "")
-    pid = int(until((folder / "elsewhere/it.pid").read_text, "the pid"))
+    pid = int((folder / "it.pid").read_text())
     try:
         until(lambda: listens(port), f"port {port}")
-        assert os.readlink(f"/proc/{pid}/cwd") == str(folder / "elsewhere")
+        assert Path(f"/proc/{pid}/cwd").readlink() == folder / "elsewhere"
         assert os.getsid(pid) != os.getsid(0)
-        assert (folder / "elsewhere/it.log").stat().st_mode & 0o777 == 0o640
+        assert (folder / "it.pid").stat().st_mode & 0o777 == 0o640
     finally:
         os.kill(pid, signal.SIGTERM)
-    until(lambda: not (folder / "elsewhere/it.pid").exists(), "the end")
+    until(lambda: not (folder / "it.pid").exists(), "the end")
+    assert "Traceback" not in (folder / "it.log").read_text()

@@ -59,7 +59,6 @@ class TimeoutsConfig:
     pop3_command_seconds: Seconds = 600.0
     line_seconds: Seconds = 60.0
     content_seconds: Seconds = 300.0
-    service_seconds: Seconds = 10.0
     token_seconds: Seconds = 10.0
     upstream_quit_seconds: Seconds = 5.0
     close_seconds: Seconds = 5.0

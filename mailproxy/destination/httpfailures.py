@@ -51,9 +51,9 @@ def explain(error: BaseException) -> str:
     for kind, words in _WORDS:
         if any(isinstance(reason, kind) for reason in reasons):
             return words
-    for reason in reasons:
-        if isinstance(reason, (MailProxyError, ValueError)):
-            return f"cannot be asked: {printable(str(reason))}"
+    # A ValueError is ours if it comes bare; inside of another error, it is about what the service said.
+    if isinstance(error, (MailProxyError, ValueError)):
+        return f"cannot be asked: {printable(str(error))}"
     return "answered with something that is no HTTP"
 
 

@@ -52,7 +52,8 @@ class ServiceURL:
             ValueError: the host is an IP address, which has no labels.
         """
         _, dot, rest = self.host.partition(".")
-        return evolve(self, host=rest).with_label_in_front(label) if dot else self.with_label_in_front(label)
+        without_first = evolve(self, host=rest) if dot and not is_address(self.host) else self
+        return without_first.with_label_in_front(label)
 
     def with_label_in_front(self, label: str) -> ServiceURL:
         """

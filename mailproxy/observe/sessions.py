@@ -15,6 +15,9 @@ from mailproxy.observe.counters import Counters
 from mailproxy.observe.text import printable
 
 _WARNINGS = frozenset({"delivery_unknown", "upstream_desync", "upstream_dropped", "upstream_login_refused"})
+_ONLY_COUNTED = frozenset({"bad_ehlo", "non_esmtp"})
+"""Harmless habits of clients: each line of them would bury another."""
+
 _numbers = count(1)
 
 
@@ -64,6 +67,8 @@ class SessionLog:
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """Something happened that an operator may count or read."""
         self._listener.counters.events[event] += 1
+        if event in _ONLY_COUNTED:
+            return
         level = LogLevel.warn if event in _WARNINGS else LogLevel.info
         words = ", ".join(f"{name} {_shown(value)}" for name, value in fields.items())
         self._say(level, event.replace("_", " ") + (f": {words}" if words else ""))

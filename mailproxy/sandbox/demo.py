@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import re
 import secrets
-import socket
 import time
 import tomllib
 from collections.abc import Callable, Iterable
@@ -17,7 +16,7 @@ from attrs import frozen
 
 from mailproxy.sandbox.layout import LOGINS_FILE, mailbox_of
 from mailproxy.sandbox.mailboxes import Login
-from mailproxy.sandbox.telnet import Telnet, Unexpected
+from mailproxy.sandbox.telnet import NobodyThere, Telnet, Unexpected
 
 SENDER = "sender@transparentproxy.com"
 
@@ -57,16 +56,12 @@ def wait_for_listeners(listeners: Iterable[Listener], seconds: float, alive: Cal
     """
     deadline = time.monotonic() + seconds
     for listener in listeners:
-        while not _accepts(listener.port):
+        while not _answers(listener):
             if not alive():
                 raise Unexpected("the proxy has ended before it listened")
             if time.monotonic() > deadline:
                 raise Unexpected(f"nobody listens on port {listener.port} for {listener.destination}")
             time.sleep(_POLL_SECONDS)
-        with Telnet(listener.port, _silent) as telnet:
-            _greeted(telnet, listener)
-            telnet.type("quit")
-            _ = telnet.read()
 
 
 def run_demo(config: Path, say: Say) -> None:
@@ -171,10 +166,21 @@ def _check_logins(listeners: list[Listener], logins: list[Login]) -> None:
         raise Unexpected("a login went over the wire without TLS")
 
 
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def _answers(listener: Listener) -> bool:
+    """
+    Whether somebody is there, and greets.
+
+    A whole session, with its end, rather than a mere connection: that would hold a maildrop for who knows how long.
+    """
+    try:
+        telnet = Telnet(listener.port, _silent)
+    except NobodyThere:
+        return False
+    with telnet:
+        _greeted(telnet, listener)
+        telnet.type("quit")
+        telnet.read()
+    return True
 
 
 def _silent(line: str) -> None:

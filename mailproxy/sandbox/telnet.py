@@ -9,6 +9,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
+from mailproxy.observe.text import printable
+
 SECONDS = 30.0
 """How long the other side may be silent."""
 
@@ -17,6 +19,10 @@ _LINE_LIMIT = 64 * 1024
 
 class Unexpected(Exception):
     """The other side did not say what it should have said."""
+
+
+class NobodyThere(Unexpected):
+    """Nobody listens on the port."""
 
 
 class Telnet:
@@ -34,7 +40,7 @@ class Telnet:
         try:
             self._socket = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
         except OSError as error:
-            raise Unexpected(f"no connection to port {port}: {error}") from None
+            raise NobodyThere(f"no connection to port {port}: {error}") from None
         self._lines = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -55,14 +61,14 @@ class Telnet:
             raise Unexpected(f"the connection is gone: {error}") from None
 
     def read(self) -> str:
-        """The next line."""
+        """The next line; whatever is not ASCII or would move the cursor is escaped."""
         try:
             line = self._lines.readline(_LINE_LIMIT)
         except OSError as error:
             raise Unexpected(f"no answer: {error}") from None
         if not line.endswith(b"\r\n"):
             raise Unexpected("the connection was closed" if not line else "a line without an end")
-        text = line[:-2].decode(errors="backslashreplace")
+        text = printable(line[:-2].expandtabs(), _LINE_LIMIT)
         self._say(f"S: {text}")
         return text
 

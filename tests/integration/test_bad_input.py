@@ -109,7 +109,7 @@ CASES: Mapping[str, Case] = {
         NOT_CONFIGURED,
         r"mail\.transport\.protocol",
     ),
-    "port-too-high": Case(_changed(**{"mail.<p>.port": "70000"}), NOT_CONFIGURED, r"mail\.(smtps|pop3s)\.port.*70000"),
+    "port-too-high": Case(_changed(**{"mail.<p>.port": "70000"}), NOT_CONFIGURED, r"mail\.(smtps|pop3s)\.port"),
     "port-no-number": Case(_changed(**{"mail.<p>.port": "smtp"}), NOT_CONFIGURED, r"mail\.(smtps|pop3s)\.port"),
     "host-missing": Case(_without("mail.<p>.host"), NOT_CONFIGURED, r"mail\.(smtps|pop3s)\.host"),
     "password-missing": Case(_without("mail.password"), NOT_CONFIGURED, r"mail\.password"),
@@ -128,14 +128,16 @@ CASES: Mapping[str, Case] = {
         _changed(**{"mail.password": WRONG_SECRET}), REFUSED_LOGIN, "535 5.7.8|Authentication failed"
     ),
     "name-of-another-host": Case(
-        _changed(**{"mail.<p>.host": "other.localhost"}), NOT_VERIFIED, r"other\.localhost.*certificate"
+        _changed(**{"mail.<p>.host": "other.localhost"}),
+        NOT_VERIFIED,
+        r"certificate is for another host: mail\.localhost",
     ),
     "untrusted-authority": Case(_behind("untrusted"), NOT_VERIFIED, "certificate"),
     "expired-certificate": Case(_behind("expired"), NOT_VERIFIED, "certificate.*expired"),
     "silent": Case(_behind("silent"), REFUSED_SESSION, r"no login within 2 s"),
     "nobody-there": Case(_behind("closed"), UNREACHABLE, "refused"),
     "busy": Case(_behind("busy"), REFUSED_SESSION, "come back later"),
-    "babbling": Case(_behind("babbling"), NOT_THE_PROTOCOL, "HTTP/1.1 200 OK"),
+    "babbling": Case(_behind("babbling"), NOT_THE_PROTOCOL, "not a reply of SMTP|no POP3 status line"),
 }
 ROWS = [
     pytest.param(name, kind, service, id=f"{name}-{kind}-{service}")
@@ -235,8 +237,8 @@ def test_a_file_that_is_no_json(proxy: Proxy) -> None:
 def _check_log(proxy: Proxy, label: str, words: str) -> None:
     """Exactly one sentence says what is wrong; it names destination and tenant."""
     proxy.wait_for_log(f"{re.escape(label)}: .*ended: ")
-    lines = [line for line in proxy.log.splitlines() if f"{label}: " in line]
-    sentences = [line for line in lines if " ended: " not in line and "listening on" not in line]
+    wanted = re.compile(rf"\[mailproxy\.session#(warn|error)\] {re.escape(label)}: ")
+    sentences = [line for line in proxy.log.splitlines() if wanted.search(line)]
     assert len(sentences) == 1, sentences
     assert re.search(words, sentences[0].partition(f"{label}: ")[2], re.IGNORECASE), sentences[0]
 
@@ -264,11 +266,11 @@ BAD_FILES: Mapping[str, tuple[Callable[[str], str], str]] = {
     ),
     "unknown protocol": (
         lambda text: text.replace('protocol = "smtp"', 'protocol = "imap"'),
-        r"mailproxy\.toml: destinations\[0\]\.protocol: .*imap",
+        r"mailproxy\.toml: destinations\[0\]\.protocol: must be one of smtp, pop3",
     ),
     "unknown service": (
         lambda text: text.replace('service = "files"', 'service = "elsewhere"'),
-        r"mailproxy\.toml: destinations\[0\]\.service: .*elsewhere",
+        r"mailproxy\.toml: destinations\[0\]\.service: there is no such",
     ),
     "bad endpoint": (
         lambda text: re.sub(r'"tcp:\d+:', '"tcp:port:', text),

@@ -1,5 +1,6 @@
 """The demonstration notices what must not be, and the whole command ends well when it does."""
 
+import tempfile
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from mailproxy.sandbox import run as run_module
+from mailproxy.sandbox.__main__ import main
 from mailproxy.sandbox.demo import (
     Listener,
     _check_logins,
@@ -75,8 +77,7 @@ async def proxy(world):
 @pytest_twisted.ensureDeferred
 async def test_the_demonstration_shows_every_session_and_who_logged_in(world, proxy):
     transcript = []
-    wait = deferToThread(wait_for_listeners, read_listeners(world.config), 10, lambda: True)
-    await wait
+    await deferToThread(wait_for_listeners, read_listeners(world.config), 10, lambda: True)
     for _ in range(2):  # the first leaves nothing behind that disturbs the second
         transcript.clear()
         await deferToThread(run_demo, world.config, transcript.append)
@@ -90,6 +91,29 @@ async def test_the_demonstration_shows_every_session_and_who_logged_in(world, pr
     assert transcript[2] == "C: MAIL FROM:sender@transparentproxy.com"
     assert sum(line.startswith("smtp session ") for line in transcript) == 4
     assert not any(world.mailboxes.mailbox(tenant.user).messages for tenant in world.tenants)
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_demonstration_alone_is_a_command(world, proxy, capsys):
+    assert await deferToThread(main, ["demo", "--config", str(world.config)]) == 0
+    assert "--- globex collects" in capsys.readouterr().out
+    await proxy.close()
+    assert await deferToThread(main, ["demo", "--config", str(world.config)]) == 1
+    assert "The demonstration failed: no connection" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("arguments", [[], ["serve"], ["demo"], ["fly"]])
+def test_other_commands_are_told_how(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: python -m mailproxy.sandbox" in capsys.readouterr().err
+
+
+@pytest.fixture(autouse=True)
+def temporary(monkeypatch, tmp_path):
+    """Whatever happens, what `Run` leaves is under this test's own directory."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
 class StoppableReactor:

@@ -116,6 +116,14 @@ def test_a_pipelined_group_is_answered_in_order(talk):
         (READY[:1], b"AUTH PLAIN " + b64encode(b"\0a\0b"), "535 5.7.8"),
         ([*READY[:1], b"AUTH PLAIN"], b"*", "501 5.7.0"),
         ([], b"EHLO", "501 5.5.4"),
+        ([], b"STARTTLS now", "501 5.5.4"),
+        (READY, b"MAIL FROM:<> SIZE==", "501 5.5.4"),
+        (READY, b"RCPT TO:<a@b.example>", "503 5.5.1"),
+        (READY, b"DATA now", "501 5.5.4"),
+        (READY, b"RSET now", "501 5.5.4"),
+        (READY, b"QUIT now", "501 5.5.4"),
+        ([*READY[:1], b"AUTH LOGIN"], b64encode(USER.encode()), "334 "),
+        ([*READY[:1], b"AUTH LOGIN", b64encode(USER.encode())], b64encode(PASSWORD.encode()), "235 2.7.0"),
         ([], b"XYZZY", "500 5.5.1"),
         ([], b"NOOP\0", "501 5.5.2"),
         ([], b"NOOP " + b"x" * 3000, "500 5.5.2"),
@@ -138,6 +146,14 @@ def test_a_bare_lf_ends_the_session(talk):
 def test_stray_octets_in_mail_data_are_refused(talk, content):
     talk.ask(*READY, b"MAIL FROM:<>", b"RCPT TO:<robot@acme.example>", b"DATA")
     assert talk.raw(content + b".\r\n").startswith("550 5.5.2")
+    assert not talk.mail
+
+
+def test_a_message_over_the_limit_is_refused_at_its_end(talk, monkeypatch):
+    monkeypatch.setattr("mailproxy.sandbox.smtp.SIZE_LIMIT", 10)
+    talk.ask(*READY, b"MAIL FROM:<>", b"RCPT TO:<robot@acme.example>", b"DATA")
+    assert talk.raw(b"x" * 100) == ""
+    assert talk.raw(b"\r\n.\r\n").startswith("552 5.3.4")
     assert not talk.mail
 
 

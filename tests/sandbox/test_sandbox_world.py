@@ -7,6 +7,8 @@ import tomllib
 
 import pytest
 import pytest_twisted
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 
 from mailproxy.config import load
@@ -117,6 +119,71 @@ async def test_an_unexpected_answer_is_told(world):
                 telnet.expect_end()
 
     await deferToThread(talk)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        (b"", "the connection was closed"),
+        (b"220 half", "a line without an end"),
+        (b"-ERR [SYS/TEMP] no\r\n", "wanted .OK, got: -ERR"),
+        (b"+OK \xff\x1b\r\n", ""),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_what_a_broken_server_says_is_told(said, words, open_port):
+    port = open_port(said)
+    transcript = []
+
+    def talk():
+        with Telnet(port, transcript.append) as telnet:
+            telnet.expect_ok()
+
+    if words:
+        with pytest.raises(Unexpected, match=words):
+            await deferToThread(talk)
+    else:
+        await deferToThread(talk)
+        assert transcript == [r"S: +OK \xff\x1b"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_silence_is_told(monkeypatch, open_port):
+    monkeypatch.setattr("mailproxy.sandbox.telnet.SECONDS", 0.05)
+    port = open_port(None)
+
+    def talk(wait):
+        with Telnet(port, lambda _: None) as telnet, pytest.raises(Unexpected, match="timed out"):
+            wait(telnet)
+
+    await deferToThread(talk, Telnet.read)
+    await deferToThread(talk, Telnet.expect_end)
+
+
+class OneWord(Protocol):
+    """Says what its factory holds and closes; says nothing and waits when that is None."""
+
+    def connectionMade(self):
+        if self.factory.said is not None:
+            self.transport.write(self.factory.said)
+            self.transport.loseConnection()
+
+
+@pytest_twisted.async_yield_fixture
+async def open_port():
+    """A function that makes somebody listen who says these octets, and tells the port."""
+    ports = []
+
+    def listen(said):
+        factory = Factory.forProtocol(OneWord)
+        factory.noisy = False
+        factory.said = said
+        ports.append(reactor.listenTCP(0, factory, interface="127.0.0.1"))
+        return ports[-1].getHost().port
+
+    yield listen
+    for port in ports:
+        await port.stopListening()
 
 
 def test_nobody_there_is_told():

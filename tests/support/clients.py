@@ -164,7 +164,8 @@ def _fetchmail_collects(tools: Tools, port: int, visitor: Visitor) -> list[bytes
         f'sslproto "" fetchall nokeep no rewrite mda "cat > $(mktemp -p {folder / "mail"})"\n'
     )
     home = {"HOME": str(folder), "FETCHMAILHOME": str(folder)}
-    run(["fetchmail", "-f", settings, "--nodetach", "-N"], env=home)
+    # Every fetchmail of root takes the same lock, unless it is told another.
+    run(["fetchmail", "-f", settings, "--pidfile", folder / "pid", "--nodetach", "-N"], env=home)
     return _messages_in(folder / "mail")
 
 

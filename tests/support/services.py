@@ -4,7 +4,7 @@ A fake of the services behind SAP's destinations, with the shapes of the real on
     POST /oauth/token                                             service tokens, by subdomain or X-zid (XSUAA)
     GET  /destination-configuration/v1/destinations/NAME          the Destination service
     GET  /destination-configuration/v2/destinations/NAME@LEVEL
-    POST /idp/token                                               access tokens by client credentials, any identity provider
+    POST /idp/token                                               access tokens by client credentials
 
 It runs in memory (`MemoryClients`) and on a port (`Services.site`).
 """
@@ -119,9 +119,15 @@ class Services:
         if zone is not None:
             subdomain = next((name for name, known in self.tenants.items() if known == zone), "?")
         if subdomain not in self.tenants:
-            return 404, {"error": "not_found", "error_description": "The subdomain does not map to a valid identity zone."}
+            return 404, {
+                "error": "not_found",
+                "error_description": "The subdomain does not map to a valid identity zone.",
+            }
         if subdomain in self.unsubscribed:
-            return 401, {"error": "invalid_client", "error_description": f"No client with requested id: {SERVICE_CLIENT}"}
+            return 401, {
+                "error": "invalid_client",
+                "error_description": f"No client with requested id: {SERVICE_CLIENT}",
+            }
         if seen.form.get("client_id") != SERVICE_CLIENT or seen.form.get("grant_type") != "client_credentials":
             return 401, {"error": "invalid_client", "error_description": "Bad credentials"}
         if "client_secret" in seen.form and seen.form["client_secret"] != self.service_secret:
