@@ -11,16 +11,19 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 class Deadline:
     """
-    Calls `expired` once when the time is up; setting it again moves it.
+    Calls back once when the time is up; setting it again moves it.
+
+    Whom to call is known only while a deadline is set, so that an idle one keeps nobody alive.
     """
 
-    def __init__(self, clock: IReactorTime, expired: Callable[[], None]) -> None:
+    def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
-        self._expired = expired
         self._call: IDelayedCall | None = None
+        self._expired: Callable[[], None] | None = None
 
-    def set(self, seconds: float) -> None:
-        """The time is up `seconds` from now."""
+    def set(self, seconds: float, expired: Callable[[], None]) -> None:
+        """The time is up `seconds` from now, and then `expired` is called."""
+        self._expired = expired
         if self._call is None:
             self._call = self._clock.callLater(seconds, self._fire)
         else:
@@ -28,10 +31,13 @@ class Deadline:
 
     def clear(self) -> None:
         """There is no deadline any more."""
+        self._expired = None
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def _fire(self) -> None:
+        expired, self._expired = self._expired, None
         self._call = None
-        self._expired()
+        assert expired is not None, "a deadline that is set knows whom to call"
+        expired()

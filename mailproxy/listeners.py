@@ -4,6 +4,7 @@ The listeners as a service: all of them are bound before any is served, and a se
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 from twisted.application.service import MultiService, Service
@@ -79,4 +80,5 @@ def _leads_to(listening: Any, peer: Any, own: Any) -> bool:
     if getattr(listening, "port", None) != peer.port:
         return False
     anywhere = listening.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    return bool(listening.host == peer.host or (anywhere and peer.host == own.host))
+    here = peer.host == own.host or ip_address(peer.host).is_loopback
+    return bool(listening.host == peer.host or (anywhere and here))

@@ -51,7 +51,7 @@ class Backpressure:
 
     Args:
         clock: the reactor, or a test's.
-        stall_seconds: a full buffer that makes no progress for that long is as good as lost.
+        stall_seconds: a buffer that was not emptied for that long since it was full is as good as lost.
         stalled: called then.
         changed: called after each pause and resume.
     """
@@ -65,23 +65,27 @@ class Backpressure:
         changed: Callable[[], None],
     ) -> None:
         self._intakes: list[Intake] = []
-        self._deadline = Deadline(clock, stalled)
+        self._deadline = Deadline(clock)
         self.stall_seconds = stall_seconds
+        self._stalled = stalled
         self._changed = changed
         self.full = False
 
     def govern(self, intakes: Iterable[Intake]) -> None:
         """From now on these are the intakes that fill the transport."""
-        for intake in self._intakes:
-            intake.release(self)
-        self._intakes = list(intakes)
+        before, self._intakes = self._intakes, list(intakes)
         if self.full:
             self._hold()
+        for intake in before:
+            if intake not in self._intakes:
+                intake.release(self)
 
     def pauseProducing(self) -> None:
-        """The transport's buffer is full."""
+        """The transport's buffer is full; further writes into it do not move the deadline."""
+        if self.full:
+            return
         self.full = True
-        self._deadline.set(self.stall_seconds)
+        self._deadline.set(self.stall_seconds, self._stalled)
         self._hold()
         self._changed()
 
@@ -89,14 +93,25 @@ class Backpressure:
         """The transport's buffer is empty again."""
         self.full = False
         self._deadline.clear()
-        for intake in self._intakes:
-            intake.release(self)
+        self._release()
         self._changed()
 
     def stopProducing(self) -> None:
-        """The transport is lost; whoever owns it hears of that by its `connectionLost`."""
+        """The transport is lost or not ours any more: it holds nobody back, and nobody will be called."""
+        self.full = False
         self._deadline.clear()
+        self._release()
+        self._intakes = []
+        self._stalled = self._changed = _nobody
 
     def _hold(self) -> None:
         for intake in self._intakes:
             intake.hold(self)
+
+    def _release(self) -> None:
+        for intake in self._intakes:
+            intake.release(self)
+
+
+def _nobody() -> None:
+    """Whom a lost transport concerns: its owner hears of that by its `connectionLost`."""

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+import attrs
 from attrs import frozen
 from twisted.application.service import IService
 from twisted.internet.endpoints import serverFromString
@@ -145,7 +146,7 @@ class _Assembly:
             partial(_stream, kind, plan),
             is_ours=together.is_ours,
             login_seconds=timeouts.login_seconds,
-            connect_seconds=timeouts.login_seconds,
+            connect_seconds=timeouts.connect_seconds,
         )
         around = Surroundings(
             clock=self._reactor,
@@ -155,7 +156,8 @@ class _Assembly:
             close_seconds=timeouts.close_seconds,
             upstream_quit_seconds=timeouts.upstream_quit_seconds,
         )
-        log = ListenerLog(plan.destination.name, plan.tenant.name if plan.tenant else None)
+        tenant = plan.tenant.name if plan.tenant else None
+        log = ListenerLog(plan.destination.name, tenant, label=plan.label)
         here = Room(self._config.limits.max_sessions_per_listener)
         factory: SessionFactory = kind.factory(kind.policy, around, log, (everywhere, here))
         return factory
@@ -163,29 +165,18 @@ class _Assembly:
 
 def smtp_policy(config: Config, server_name: str) -> SMTPPolicy:
     """The table `[smtp]` as the session wants it."""
-    smtp = config.smtp
+    table = attrs.asdict(config.smtp)
+    commands = table.pop("bare_newline_commands")
     return SMTPPolicy(
         server_name=server_name,
-        bare_newline=BareNewlines(smtp.bare_newline),
-        lone_lf_ends_command=smtp.bare_newline_commands == "normalize",
-        strict_sync=smtp.strict_sync,
-        require_helo=smtp.require_helo,
-        max_message_octets=smtp.max_message_octets,
-        max_recipients=smtp.max_recipients,
-        max_line_octets=smtp.max_line_octets,
-        max_skipped_octets=smtp.max_skipped_octets,
-        max_buffered_octets=smtp.max_buffered_octets,
-        max_pipelined_commands=smtp.max_pipelined_commands,
-        max_discarded_octets=smtp.max_discarded_octets,
-        max_errors=smtp.max_errors,
-        max_junk_commands=smtp.max_junk_commands,
-        max_failed_logins=smtp.max_failed_logins,
+        lone_lf_ends_command=commands == "normalize",
+        **table | {"bare_newline": BareNewlines(config.smtp.bare_newline)},
     )
 
 
 def pop3_policy(config: Config) -> POP3Policy:
     """The table `[pop3]` as the session wants it."""
-    return POP3Policy(accept_any_login=config.pop3.accept_any_login, fix_newlines=config.pop3.fix_newlines)
+    return POP3Policy(**attrs.asdict(config.pop3))
 
 
 def _stream(kind: _Kind, plan: ListenerPlan, login: Login, tls: StrictClientTLS | None) -> UpstreamStream:

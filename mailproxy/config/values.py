@@ -84,8 +84,8 @@ class SMTPConfig:
     bare_newline_commands: Literal["reject", "normalize"] = "reject"
     strict_sync: bool = True
     require_helo: bool = False
-    max_message_octets: Annotated[int, Between(65_536, 1 << 40, zero="none")] = 0
-    max_recipients: Annotated[int, Between(100, 1_000_000, zero="none")] = 0
+    max_message_octets: Annotated[int, Between(1, 1 << 40, zero="none")] = 0
+    max_recipients: Annotated[int, Between(1, 1_000_000, zero="none")] = 0
     max_line_octets: Annotated[int, Between(1000, 16_384)] = 4096
     max_skipped_octets: Annotated[int, Between(4096, 1 << 30)] = 65_536
     max_buffered_octets: Annotated[int, Between(16_384, 1 << 24)] = 65_536

@@ -242,7 +242,7 @@ class _Entry(Generic[V]):
         """
         if self.held is not None and error.temporary and now < self.held.useless_at:
             return self.held.value
-        raise again(error)
+        raise again(error) from None
 
 
 E = TypeVar("E", bound=DestinationError)

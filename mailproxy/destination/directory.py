@@ -11,11 +11,14 @@ from pathlib import Path
 
 from attrs import field, frozen
 
+from mailproxy.destination.access import TokenLogin
 from mailproxy.destination.cache import Cache, Fetched
 from mailproxy.destination.files import read_small
 from mailproxy.destination.http import Web
 from mailproxy.destination.jsontext import load_object, peer_words
+from mailproxy.destination.model import MailProtocol
 from mailproxy.destination.names import is_dns_label
+from mailproxy.destination.properties import parse_login
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.source import AccessToken, Found, Reference, Tenant
 from mailproxy.destination.tokenrequest import KEY_STORE, TokenRequest, parse_token_request
@@ -84,6 +87,18 @@ class DestinationDirectory:
                 f"there is no {reference.name}.json for tenant {self._tenant.name} in {self._path}"
             )
         return self._read_file(path, reference.name)
+
+    def check(self, reference: Reference, listener_protocol: MailProtocol) -> None:
+        """
+        The destination can be used by a listener that speaks this protocol, as far as can be told without asking.
+
+        Raises:
+            DestinationError: it cannot.
+        """
+        found = self.read(reference)
+        _, access = parse_login(found.properties, listener_protocol=listener_protocol)
+        if isinstance(access, TokenLogin):
+            self._token_request(reference, found)
 
     async def token(self, reference: Reference, found: Found) -> AccessToken:
         """

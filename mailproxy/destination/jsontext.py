@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from typing import NoReturn
+from urllib.parse import quote, quote_plus
 
 from mailproxy.observe.text import printable, without_secrets
 
@@ -42,12 +43,19 @@ def peer_words(text: object, *, secrets: Iterable[str] = (), limit: int = 256) -
     """
     A text out of somebody's JSON, fit for an operator's eyes: without the secrets, escaped, bounded.
 
-    What is no text is shown by its type alone.
+    What is no text is shown by its type alone.  A secret is also found as a form would hold it.
     """
     if not isinstance(text, str):
         return f"<{type(text).__name__}>"
-    # JSON can hold lone surrogates, which have no octets of their own.
-    return printable(without_secrets(text, secrets).encode("utf-8", "surrogatepass"), limit)
+    forms = {form for secret in secrets if secret for form in (secret, *_encoded(secret))}
+    # The forms of one secret begin alike: whole ones go first, lest the beginning of another leaves their rest.
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "<secret>")
+    return printable(without_secrets(text, forms), limit)
+
+
+def _encoded(secret: str) -> tuple[str, str]:
+    return quote_plus(secret, errors="surrogatepass"), quote(secret, safe="", errors="surrogatepass")
 
 
 def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:

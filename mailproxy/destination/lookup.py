@@ -71,6 +71,8 @@ class DestinationLogins:
         if not isinstance(refused.credentials, Token):
             return None
         current, found = await self._login()
+        if not isinstance(current.credentials, Token):
+            return None
         if not _is_other_token(current, refused):
             now = self._clock.seconds()
             if now < self._replacements.until:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import re
 from base64 import b64encode
 from collections.abc import Collection, Mapping
-from urllib.parse import quote_plus
 
 from attrs import field, frozen
 
@@ -207,9 +206,9 @@ def _read_timeout(reader: PropertyReader, default: float) -> float:
 
 
 def _secrets(reader: PropertyReader, headers: _Pairs, extras: list[str]) -> tuple[str, ...]:
-    """What an answer could quote back of the request, in the forms it could have; short extras say nothing."""
+    """What an answer could quote back of the request; short extras say nothing."""
     keys = ("clientSecret", "tokenServicePassword", "tokenService.KeyStorePassword")
     plain = [secret for key in keys if (secret := reader.secret(key)) is not None]
     plain += [value.removeprefix("Basic ") for _, value in headers]
     plain += [value for value in extras if len(value) >= 6]
-    return tuple(dict.fromkeys(form for value in plain for form in (value, quote_plus(value))))
+    return tuple(dict.fromkeys(plain))

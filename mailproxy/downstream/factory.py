@@ -102,11 +102,11 @@ class TurnedAway(TwistedProtocol):
     def __init__(self, raw: bytes, clock: IReactorTime, seconds: float) -> None:
         self._raw = raw
         self._seconds = seconds
-        self._deadline = Deadline(clock, self._give_up)
+        self._deadline = Deadline(clock)
 
     def connectionMade(self) -> None:
         """The client is told at once."""
-        self._deadline.set(self._seconds)
+        self._deadline.set(self._seconds, self._give_up)
         self.transport.write(self._raw)
         self.transport.loseConnection()
 

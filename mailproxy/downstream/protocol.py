@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IReactorTime
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IReactorTime, ISSLTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -37,6 +37,12 @@ from mailproxy.session.actions import (
 
 MAX_DRAINED_OCTETS = 1024 * 1024
 """How much a client may go on sending behind the reply that ends its session before it is cut off."""
+
+HANDSHAKE_SECONDS = 30.0
+"""How long a client may take for the TLS handshake, where the listener wants one."""
+
+_SESSION = "the session"
+"""Who holds an intake while the session does not want to read."""
 
 _UPSTREAM_WAITS = frozenset(
     {
@@ -75,8 +81,8 @@ class Surroundings:
     """
     What all sessions of one listener share.
 
-    `open_upstream` is this tenant's own way to this destination.  `timeouts` are seconds; a wait without an entry is
-    bounded elsewhere.
+    `open_upstream` is this tenant's own way to this destination; its Deferred fires at once when it is cancelled.
+    `timeouts` are seconds; a wait without an entry is bounded elsewhere.
     """
 
     clock: IReactorTime
@@ -87,7 +93,7 @@ class Surroundings:
     upstream_quit_seconds: float
 
 
-@implementer(IHalfCloseableProtocol)
+@implementer(IHalfCloseableProtocol, IHandshakeListener)
 class SessionProtocol(TwistedProtocol):
     """
     Joins one mail client to a session.
@@ -110,8 +116,8 @@ class SessionProtocol(TwistedProtocol):
         self._done = done
         self._upstream: Upstream | None = None
         self._opening: Deferred[Any] | None = None
-        self._deadline = Deadline(around.clock, self._expired)
-        self._closing = Deadline(around.clock, self._give_up)
+        self._deadline = Deadline(around.clock)
+        self._closing = Deadline(around.clock)
         self._armed: tuple[int, bool] | None = None
         self._timeouts = around.timeouts
         self._pumping = False
@@ -123,13 +129,25 @@ class SessionProtocol(TwistedProtocol):
     # The mail client
 
     def connectionMade(self) -> None:
-        """The client is connected; the session may begin."""
+        """The client is connected; the session begins, behind TLS once the handshake is done."""
         self._connected = True
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self._intake = Intake(self.transport)
         self._to_downstream = self._backpressure(self._downstream_stalled)
         self._to_downstream.govern([self._intake])
+        if ISSLTransport.providedBy(self.transport):
+            self._closing.set(HANDSHAKE_SECONDS, self._give_up)
+        else:
+            self._begin()
+
+    def handshakeCompleted(self) -> None:
+        """The client is connected behind TLS."""
+        self._closing.clear()
+        self._begin()
+
+    def _begin(self) -> None:
+        # Not before the handshake: TLS would call itself full, and we would not read what it waits for.
         self.transport.registerProducer(self._to_downstream, True)
         self._tell(self._session.start)
 
@@ -187,9 +205,9 @@ class SessionProtocol(TwistedProtocol):
         self._tell(self._session.upstream_opened, upstream.capabilities)
 
     def _not_opened(self, failure: Failure) -> None:
+        if self._opening is None:
+            return  # we gave it up ourselves
         self._opening = None
-        if failure.check(CancelledError):
-            return
         if not isinstance(failure.value, MailProxyError):
             failure.raiseException()
         self._log.failed(failure.value, "no session at the mail server")
@@ -197,15 +215,14 @@ class SessionProtocol(TwistedProtocol):
 
     def _obey(self, timeouts: Any) -> None:
         """The destination's own timeouts, where it has any, bound the waits for its mail server."""
-        if timeouts.read is not None:
-            self._timeouts = dict(self._around.timeouts) | dict.fromkeys(_UPSTREAM_WAITS, timeouts.read)
+        own = {} if timeouts.read is None else dict.fromkeys(_UPSTREAM_WAITS, timeouts.read)
+        self._timeouts = {**self._around.timeouts, **own}
         if timeouts.write is not None:
             self._to_upstream.stall_seconds = timeouts.write
 
     def _forget_upstream(self) -> None:
         self._upstream = None
         self._to_upstream.stopProducing()
-        self._to_upstream.govern([])
         self._to_downstream.govern([self._intake])
 
     def _upstream_stalled(self) -> None:
@@ -276,17 +293,17 @@ class SessionProtocol(TwistedProtocol):
     def _close_downstream(self, action: CloseDownstream) -> None:
         """
         What was written is delivered; a client that is still sending is listened to for a while, or its system
-        would throw our last reply away.
+        would throw our last reply away.  TLS has no half-close: there we say goodbye and read on until it answers.
         """
         self._end(action.outcome)
         if not self._connected:
             self._finish()
             return
-        self._closing.set(self._around.close_seconds)
-        self._intake.release(self)
-        self._to_downstream.govern([])
+        self._closing.set(self._around.close_seconds, self._give_up)
+        self._intake.release(_SESSION)
+        self._to_downstream.stopProducing()
         self.transport.unregisterProducer()
-        if action.outcome == "quit" or self._read_closed:
+        if action.outcome == "quit" or self._read_closed or ISSLTransport.providedBy(self.transport):
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
@@ -345,9 +362,9 @@ class SessionProtocol(TwistedProtocol):
             self._mind_the_clock()
 
     def _mind_reading(self) -> None:
-        _set(self._intake, self, self._session.reading)
+        _set(self._intake, self._session.reading)
         if self._upstream is not None:
-            _set(self._upstream_intake, self, self._session.reading_upstream)
+            _set(self._upstream_intake, self._session.reading_upstream)
 
     def _mind_the_clock(self) -> None:
         """
@@ -363,22 +380,22 @@ class SessionProtocol(TwistedProtocol):
         if seconds is None:
             self._deadline.clear()
         else:
-            self._deadline.set(seconds)
+            self._deadline.set(seconds, self._expired)
 
     def _held_back(self, waiting: Waiting) -> bool:
         if waiting is Waiting.DOWNSTREAM_CONTENT:
             return self._upstream is not None and self._to_upstream.full
-        return waiting is Waiting.UPSTREAM_BODY and self._to_downstream.full
+        return waiting in _UPSTREAM_WAITS and self._to_downstream.full
 
     def _expired(self) -> None:
         self._tell(self._session.expired)
 
 
-def _set(intake: Intake, holder: object, reading: bool) -> None:  # noqa: FBT001 - the value of a property
+def _set(intake: Intake, reading: bool) -> None:  # noqa: FBT001 - the value of a property
     if reading:
-        intake.release(holder)
+        intake.release(_SESSION)
     else:
-        intake.hold(holder)
+        intake.hold(_SESSION)
 
 
 # ruff: noqa: SLF001 - the table below is the class's own, beside it only because methods must exist first

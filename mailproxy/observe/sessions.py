@@ -28,18 +28,15 @@ class ListenerLog:
     Args:
         destination: its name in the destination service.
         tenant: its name, or None for the provider's own.
+        label: what each line begins with; `tenant/destination` where that tells the listener from all others.
     """
 
-    def __init__(self, destination: str, tenant: str | None, *, logger: Logger | None = None) -> None:
+    def __init__(self, destination: str, tenant: str | None, *, label: str = "", logger: Logger | None = None) -> None:
         self.destination = destination
         self.tenant = tenant
+        self.label = label or (f"{tenant}/{destination}" if tenant else destination)
         self.counters = Counters()
         self._logger = logger or Logger(namespace="mailproxy.session")
-
-    @property
-    def label(self) -> str:
-        """`tenant/destination`, or the destination alone."""
-        return f"{self.tenant}/{self.destination}" if self.tenant else self.destination
 
     def session(self, peer: str) -> SessionLog:
         """The log of a new session with the mail client at `peer`."""
@@ -48,7 +45,8 @@ class ListenerLog:
 
     def emit(self, level: LogLevel, text: str, **fields: object) -> None:
         """One line."""
-        self._logger.emit(level, "{label}: {text}", label=self.label, text=text, **fields)
+        about = {"label": self.label, "destination": self.destination, "tenant": self.tenant}
+        self._logger.emit(level, "{label}: {text}", text=text, **about, **fields)
 
     def crashed(self, text: str, failure: Failure | None) -> None:
         """One line and a traceback."""

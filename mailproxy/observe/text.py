@@ -4,14 +4,20 @@ Words of a peer, made fit for an operator's eyes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from itertools import takewhile
+
+_TELLING = 8
+"""So many characters of a secret say too much: who quotes a long line, often cuts it."""
 
 
 def printable(text: bytes | str, limit: int = 256) -> str:
     r"""
     One line of printable text: control octets and everything beyond ASCII escaped (`\x1b`), cut at `limit`.
     """
-    octets = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else bytes(text)
+    # JSON can hold lone surrogates, which have no octets of their own.
+    octets = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
     clean = "".join(
         chr(octet) if 0x20 <= octet < 0x7F and octet != 0x5C else f"\\x{octet:02x}" for octet in octets[:limit]
     )
@@ -20,8 +26,24 @@ def printable(text: bytes | str, limit: int = 256) -> str:
 
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
     """
-    The text with every one of the secrets replaced: a peer may quote back what it was sent.
+    The text with every one of the secrets replaced, also where only its beginning stands: a peer may quote back what
+    it was sent.  At each place the secret counts of which most is there.
     """
-    for secret in sorted(filter(None, secrets), key=len, reverse=True):
-        text = text.replace(secret, "<secret>")
-    return text
+    known = [secret for secret in secrets if secret]
+    if not known:
+        return text
+    beginnings = re.compile("|".join({re.escape(secret[:_TELLING]) for secret in known}))
+    kept: list[str] = []
+    place = 0
+    while (found := beginnings.search(text, place)) is not None:
+        start = found.start()
+        kept += text[place:start], "<secret>"
+        place = start + max(_agreement(text, start, secret) for secret in known)
+    return "".join(kept) + text[place:]
+
+
+def _agreement(text: str, start: int, secret: str) -> int:
+    """How many characters of the secret stand in the text from `start` on; 0 where too few to tell."""
+    pairs = zip(text[start : start + len(secret)], secret, strict=False)
+    agreed = len(list(takewhile(lambda pair: pair[0] == pair[1], pairs)))
+    return agreed if agreed >= min(_TELLING, len(secret)) else 0

@@ -166,7 +166,7 @@ class POP3Session:
         if self._turn is Waiting.DOWNSTREAM_COMMAND:
             self._finish(CloseDownstream("downstream_timeout"))
         else:
-            self._give_up(UpstreamTimeout(f"no answer in time while waiting for {self._turn.value}"), NO_ANSWER)
+            self._drop(UpstreamTimeout(f"the mail server did not answer in time: {self._doing()}"), NO_ANSWER)
 
     # What follows
 
@@ -263,7 +263,7 @@ class POP3Session:
                 return
             status = parse_status(line)
         except WireError as error:
-            self._give_up(Violation(str(error)), CONFUSED)
+            self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
         self._say(line + b"\r\n")
         rest = self._status_lines.take_all()
@@ -296,6 +296,17 @@ class POP3Session:
     def _refuse(self, error: MailProxyError) -> None:
         self._say(failure_line(error))
         self._finish(CloseDownstream(error.outcome))
+
+    def _drop(self, error: MailProxyError, words: bytes) -> None:
+        """We end the connection to the mail server; nobody but us knows why."""
+        if self._turn is not Waiting.NOBODY:
+            self._act(Report("upstream_dropped", {"reason": str(error)}))
+            self._give_up(error, words)
+
+    def _doing(self) -> str:
+        if self._turn is Waiting.UPSTREAM_LOGIN:
+            return "waiting for the login"
+        return f"waiting for the response to {self._outstanding.keyword}"
 
     def _give_up(self, error: MailProxyError, words: bytes) -> None:
         """

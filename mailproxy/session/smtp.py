@@ -43,7 +43,7 @@ from mailproxy.session.actions import (
 )
 from mailproxy.session.reply_queue import Awaited, ReplyQueue
 from mailproxy.session.smtp_content import Content
-from mailproxy.session.smtp_ehlo import announced, format_ehlo, mail_parameters, needed, rcpt_parameters
+from mailproxy.session.smtp_ehlo import announced, format_ehlo, mail_parameters, needed, rcpt_parameters, without_size
 from mailproxy.session.smtp_input import CommandInput, Complaint
 from mailproxy.session.smtp_local import OK, bdat_octets, is_binary, is_other_protocol, local_reply
 from mailproxy.session.smtp_policy import SMTPPolicy
@@ -95,6 +95,7 @@ _OUR_LOGIN = frozenset({530, 534, 535, 538})
 
 _SYNC = format_reply(554, "5.5.0", "Error: SMTP protocol synchronization")
 _LOST = format_reply(421, "4.4.2", "Upstream connection lost")
+_NOT_NOW = format_reply(451, "4.3.0", "Parameter not available at the moment")
 _UNKNOWN = format_reply(451, "4.4.2", "Delivery status unknown")
 
 
@@ -182,10 +183,7 @@ class SMTPSession:
     def downstream_ended(self) -> None:
         """The client will send no more, yet may still read: complete commands are answered, then it is over."""
         self._input_ended = True
-        if self._mode in (_Mode.CONTENT, _Mode.SWALLOWING):
-            self.downstream_lost()
-        else:
-            self._advance()
+        self._advance()
 
     def downstream_lost(self) -> None:
         """The client is gone; only a reply to its end of data is still waited for."""
@@ -249,7 +247,9 @@ class SMTPSession:
         while self._mode is _Mode.COMMANDS and self._step():
             pass
         self._deliver()
-        if self._input_ended and self._mode is _Mode.COMMANDS and not self._replies.awaited:
+        if self._input_ended and self._mode in (_Mode.CONTENT, _Mode.SWALLOWING):
+            self.downstream_lost()
+        elif self._input_ended and self._mode is _Mode.COMMANDS and not self._replies.awaited:
             self._close("downstream_closed")
         self._note_wait()
 
@@ -258,7 +258,7 @@ class SMTPSession:
             self._deliver()
             if len(self._replies) >= self._policy.max_pipelined_commands:
                 return False
-        if self._data_awaited():
+        if self._next_is_open():
             return False
         if self._held is None:
             command = self._input.next_command()
@@ -275,10 +275,17 @@ class SMTPSession:
         self._run(command)
         return True
 
-    def _data_awaited(self) -> bool:
-        """Whether what comes next may be mail data; it must not be read as commands before that is known."""
+    def _next_is_open(self) -> bool:
+        """
+        Whether a reply decides what is to be made of the client's next octets.
+
+        They may be mail data, which must not be read as commands.  And behind a MAIL that may have to be tried again
+        nothing is taken, or its reply would come first.
+        """
         awaited = self._replies.awaited
-        return bool(awaited) and awaited[-1].awaited is Awaited.DATA
+        if not awaited:
+            return False
+        return awaited[-1].awaited is Awaited.DATA or (self._reused and awaited[0].awaited is Awaited.MAIL)
 
     def _object(self, complaint: Complaint) -> None:
         if not complaint.junk:
@@ -297,9 +304,8 @@ class SMTPSession:
         if not awaited:
             return True
         if command.verb in (b"RCPT", b"DATA"):
-            settled = not self._reused or awaited[0].awaited is not Awaited.MAIL
             group = all(owed.awaited in (Awaited.MAIL, Awaited.RCPT) for owed in awaited)
-            return settled and group and "PIPELINING" in self._offered
+            return group and "PIPELINING" in self._offered
         return command.verb not in _COMMANDS
 
     def _must_wait(self) -> bool:
@@ -400,8 +406,10 @@ class SMTPSession:
         if self._upstream is _Upstream.NONE:
             self._enter_login(command)
             return
+        if self._policy.max_message_octets and "SIZE" not in self._offered:
+            parameters = without_size(parameters)
         if not needed(parameters) <= set(self._offered.keywords):
-            self._replies.say(format_reply(451, "4.3.0", "Parameter not available at the moment"))
+            self._replies.say(_NOT_NOW)
             return
         self._mail = mail
         self._utf8 = any(each.keyword == "SMTPUTF8" for each in parameters)
@@ -419,6 +427,9 @@ class SMTPSession:
         if self._policy.max_recipients and self._recipients >= self._policy.max_recipients:
             self._replies.say(format_reply(452, "4.5.3", "Too many recipients"))
             return
+        if not needed(parameters) <= set(self._offered.keywords):
+            self._replies.say(_NOT_NOW)
+            return
         self._recipients += 1
         self._ask(Awaited.RCPT, rcpt.format(parameters))
 
@@ -429,11 +440,11 @@ class SMTPSession:
         if self._told_of_death():
             return
         if command.argument:
-            raise BadCommand(501, "5.5.4", "DATA takes no argument")
-        if self._transaction is _Transaction.NONE:
+            self._refuse_data(format_reply(501, "5.5.4", "DATA takes no argument"))
+        elif self._transaction is _Transaction.NONE:
             self._refuse_data(format_reply(503, "5.5.1", "Need MAIL before DATA"))
-            return
-        self._ask(Awaited.DATA, b"DATA\r\n")
+        else:
+            self._ask(Awaited.DATA, b"DATA\r\n")
 
     def _refuse_data(self, raw: bytes) -> None:
         """DATA fails; what the client sent behind it would be read as commands, so that then it is over."""
@@ -442,12 +453,12 @@ class SMTPSession:
         self._complain(raw, outcome="bad_pipeline" if len(self._input) else None)
 
     def _rset(self, _command: Command) -> None:
-        self._count_junk()
         if self._upstream is _Upstream.READY and self._transaction is _Transaction.OPEN:
             self._ask(Awaited.RSET, b"RSET\r\n")
         else:
             self._transaction = _Transaction.NONE
             self._replies.say(OK)
+        self._count_junk()
 
     def _told_of_death(self) -> bool:
         if self._transaction is _Transaction.DEAD:
@@ -501,12 +512,12 @@ class SMTPSession:
     # Asking the mail server
 
     def _ask(self, awaited: Awaited, raw: bytes) -> None:
-        if self._parser.pending:
-            self._replies.expect(awaited)
-            self._desync_upstream()
-            return
+        out_of_turn = self._parser.pending and not self._replies.awaited
         self._replies.expect(awaited)
-        self._act(SendUpstream(raw))
+        if out_of_turn:
+            self._desync_upstream()
+        else:
+            self._act(SendUpstream(raw))
 
     def _enter_login(self, command: Command) -> None:
         self._held = command
@@ -557,9 +568,10 @@ class SMTPSession:
             self._desync_upstream()
 
     def _early_reply(self, reply: Reply) -> None:
+        believed = reply.negative and reply.code not in _OUR_LOGIN
         lost = format_reply(451, "4.4.2", "Upstream connection lost")
         closing = "upstream_421" if reply.code == 421 else None
-        self._content.spoil(reply.format(utf8=self._utf8) if reply.negative else lost, closing)
+        self._content.spoil(reply.format(utf8=self._utf8) if believed else lost, closing)
         self._drop_spoiled()
 
     def _on_mail(self, reply: Reply) -> None:
@@ -571,6 +583,7 @@ class SMTPSession:
                 self._our_login_refused(reply)
                 self._drop_upstream_quietly()
                 self._transaction = _Transaction.NONE
+                self._upstream_gone(ConnectionLost("the mail server wants another login"))
                 return
         self._pass_on(reply)
         if not reply.positive:
@@ -636,7 +649,7 @@ class SMTPSession:
         self._transaction = _Transaction.NONE
         self._reused = True
         if reply.positive:
-            self._errors = 0
+            self._errors = self._junk = 0
         self._report(
             "message", code=reply.code, octets=self._content.octets, recipients=self._recipients, text=reply.text
         )
@@ -685,11 +698,12 @@ class SMTPSession:
         self._upstream = _Upstream.NONE
         if self._mode is _Mode.CONTENT:
             self._content.spoil(format_reply(451, "4.4.2", "Upstream connection lost"))
-        if not self._replies.awaited and self._transaction is _Transaction.OPEN and self._mode is _Mode.COMMANDS:
+        elif not self._replies.awaited and self._transaction is _Transaction.OPEN:
             self._transaction = _Transaction.DEAD
+        silent = not (self._parser.pending or isinstance(error, UpstreamTimeout | Violation))
         while self._replies.awaited:
             awaited = self._replies.awaited[0].awaited
-            if awaited is Awaited.MAIL and self._reused and not isinstance(error, UpstreamTimeout | Violation):
+            if awaited is Awaited.MAIL and self._reused and silent:
                 self._retry_mail()
                 return
             self._settle_lost(awaited, error)
@@ -709,6 +723,10 @@ class SMTPSession:
             self._transaction = _Transaction.NONE
             self._report("delivery_unknown", reason=str(error), octets=self._content.octets)
             replies.settle(_UNKNOWN)
+        elif awaited is Awaited.DATA and self._out_of_sync is not None:
+            replies.settle(_SYNC, self._out_of_sync)
+        elif awaited is Awaited.DATA and len(self._input):
+            replies.settle(_LOST, error.outcome)  # or mail data would be read as commands
         elif self._transaction is _Transaction.NONE:
             replies.settle(format_reply(503, "5.5.1", "Need MAIL first"))
         elif isinstance(error, Violation) and self._transaction is _Transaction.OPEN:

@@ -16,6 +16,7 @@ _PASSED = ("8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 
 _MAIL_PARAMETERS = {"SIZE": "SIZE", "BODY": "8BITMIME", "SMTPUTF8": "SMTPUTF8", "RET": "DSN", "ENVID": "DSN"}
 _RCPT_PARAMETERS = {"NOTIFY": "DSN", "ORCPT": "DSN"}
+_KEYWORDS = _MAIL_PARAMETERS | _RCPT_PARAMETERS
 _BODIES = (b"7BIT", b"8BITMIME")
 
 
@@ -74,9 +75,14 @@ def rcpt_parameters(parameters: tuple[Parameter, ...], keywords: Iterable[str]) 
     return parameters
 
 
+def without_size(parameters: Iterable[Parameter]) -> tuple[Parameter, ...]:
+    """The parameters without SIZE: where only we announced it, only we are told."""
+    return tuple(each for each in parameters if each.keyword != "SIZE")
+
+
 def needed(parameters: Iterable[Parameter]) -> set[str]:
-    """The EHLO keywords that a mail server must offer to understand these parameters of MAIL."""
-    return {_MAIL_PARAMETERS[each.keyword] for each in parameters}
+    """The EHLO keywords that a mail server must offer to understand these parameters of MAIL or RCPT."""
+    return {_KEYWORDS[each.keyword] for each in parameters}
 
 
 def _refuse_unknown(parameters: Iterable[Parameter], known: dict[str, str], keywords: set[str]) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
+    ConnectingCancelledError,
     ConnectionRefusedError,  # noqa: A004 - Twisted's own, which is not the builtin
     DNSLookupError,
     NoRouteError,
@@ -28,11 +29,13 @@ from mailproxy.errors import (
     DestinationUnusable,
     LoopDetected,
     MailProxyError,
+    NameLookupFailed,
     RefusedLogin,
     RefusedSession,
     Unreachable,
 )
 from mailproxy.names import classify_lookup_failure
+from mailproxy.observe.text import printable
 from mailproxy.tls import ClientTLS, StrictClientTLS
 from mailproxy.upstream.stream import UpstreamStream
 
@@ -40,15 +43,16 @@ MakeStream = Callable[[Login, "StrictClientTLS | None"], UpstreamStream]
 
 
 class UpstreamFactory(ClientFactory):
-    """Builds the one protocol of one connection."""
+    """Builds the one protocol of one connection, and lets go of it."""
 
     noisy = False
 
     def __init__(self, stream: UpstreamStream) -> None:
-        self.stream = stream
+        self._stream: UpstreamStream | None = stream
 
     def buildProtocol(self, addr: object) -> Any:  # noqa: ARG002, D102 - Twisted's
-        return self.stream
+        stream, self._stream = self._stream, None
+        return stream
 
 
 class Connector:
@@ -86,7 +90,7 @@ class Connector:
 
     def open(self) -> Deferred[UpstreamStream]:
         """
-        A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt.
+        A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt, and fires at once.
         """
         return _Attempt(self, self._reactor, self._login_seconds).start()
 
@@ -112,44 +116,65 @@ class Connector:
         )
         if implicit:
             endpoint = wrapClientTLS(options, endpoint)
-        attempt.doing = f"connecting to {destination.host}:{destination.port}"
-        await self._connected(endpoint, stream, login)
+        attempt.begin(f"connecting to {destination.host}:{destination.port}", Unreachable)
+        await self._connected(endpoint, stream, login, attempt)
         attempt.stream = stream
         return await stream.ready
 
-    async def _connected(self, endpoint: Any, stream: UpstreamStream, login: Login) -> None:
+    async def _connected(self, endpoint: Any, stream: UpstreamStream, login: Login, attempt: _Attempt) -> None:
+        host, port = login.destination.host, login.destination.port
         try:
             await endpoint.connect(UpstreamFactory(stream))
         except DNSLookupError as error:
-            raise await classify_lookup_failure(self._reactor, login.destination.host) from error
+            if attempt.over:  # what Twisted says when it is cancelled while it looks the name up
+                attempt.begin(f"looking up {host}", NameLookupFailed)
+                raise CancelledError from error
+            raise await classify_lookup_failure(self._reactor, host) from error
         except (ConnectError, TimeoutError) as error:
-            raise Unreachable(
-                f"no connection to {login.destination.host}:{login.destination.port}: {_why(error)}"
-            ) from error
+            raise Unreachable(f"no connection to {host}:{port}: {_why(error)}") from error
+        except ValueError as error:
+            raise DestinationUnusable("host", f"{printable(host)} is no host name") from error
         if self._is_ours(stream.transport.getPeer(), stream.transport.getHost()):
             stream.abort()
-            raise LoopDetected(f"{login.destination.host}:{login.destination.port} is one of our own listeners")
+            raise LoopDetected(f"{host}:{port} is one of our own listeners")
+
+
+_LATE = {
+    DestinationUnavailable: "credentials",
+    NameLookupFailed: "answer of the name service",
+    Unreachable: "connection",
+    RefusedSession: "login",
+}
+"""What there was not in time, for each way of being late."""
 
 
 class _Attempt:
     """
-    One call of `Connector.open`: its deadline, and what it was doing when that passed.
+    One call of `Connector.open`: its deadline, what it is doing, and its one answer.
     """
 
     def __init__(self, connector: Connector, clock: IReactorTime, seconds: float) -> None:
         self._connector = connector
         self._seconds = seconds
-        self._late = False
-        self._result: Deferred[UpstreamStream] | None = None
-        self._deadline = Deadline(clock, self._expired)
-        self.doing = "looking up the destination"
+        self._deadline = Deadline(clock)
+        self._answer: Deferred[UpstreamStream] = Deferred(lambda _: self._stop())
         self.stream: UpstreamStream | None = None
+        self.over = False
+        """Nobody waits for it any more."""
+        self.begin("looking up the destination", DestinationUnavailable)
 
     def start(self) -> Deferred[UpstreamStream]:
         """Run until there is a stream, an error, or no time left."""
-        self._deadline.set(self._seconds)
-        self._result = Deferred.fromCoroutine(self._run())
-        return self._result.addBoth(self._done)
+        self._deadline.set(self._seconds, self._expired)
+        self._work = Deferred.fromCoroutine(self._run())
+        self._work.addCallbacks(self._succeeded, self._failed)
+        return self._answer
+
+    def begin(self, doing: str, late: type[MailProxyError]) -> None:
+        """Another step begins; being late in it is this error."""
+        self._doing = doing
+        self._late = late
+        self.stream = None
 
     async def _run(self) -> UpstreamStream:
         login = await self._connector.login()
@@ -158,30 +183,43 @@ class _Attempt:
         except RefusedLogin as error:
             if error.temporary:
                 raise
-            self.doing, self.stream = "getting a fresh token", None
+            self.begin("getting a fresh token", DestinationUnavailable)
             fresh = await self._connector.replace(login)
             if fresh is None:
                 raise
         return await self._connector.connect(fresh, self)
 
-    def _expired(self) -> None:
-        self._late = True
-        assert self._result is not None
-        self._result.cancel()
+    def _succeeded(self, stream: UpstreamStream) -> None:
+        if self.over:
+            stream.abort()
+            return
+        self._end()
+        self._answer.callback(stream)
 
-    def _done(self, result: UpstreamStream | Failure) -> UpstreamStream | Failure:
+    def _failed(self, failure: Failure) -> None:
+        if self.over:
+            failure.trap(MailProxyError, CancelledError, ConnectingCancelledError)
+            return
+        self._end()
+        self._answer.errback(failure)
+
+    def _expired(self) -> None:
+        self._stop()
+        self._answer.errback(self._lateness())
+
+    def _stop(self) -> None:
+        self._end()
+        self._work.cancel()
+
+    def _end(self) -> None:
+        self.over = True
         self._deadline.clear()
-        if not self._late or not isinstance(result, Failure):
-            return result
-        return Failure(self._lateness())
 
     def _lateness(self) -> MailProxyError:
-        seconds = self._seconds
+        doing, late = self._doing, self._late
         if self.stream is not None:
-            return RefusedSession(f"no login within {seconds:g} s: we were {self.stream.doing}")
-        if self.doing.startswith("connecting"):
-            return Unreachable(f"no connection within {seconds:g} s: we were {self.doing}")
-        return DestinationUnavailable(f"no credentials within {seconds:g} s: we were {self.doing}")
+            doing, late = self.stream.doing, RefusedSession
+        return late(f"no {_LATE[late]} within {self._seconds:g} s: we were {doing}")
 
 
 def _why(error: Exception) -> str:

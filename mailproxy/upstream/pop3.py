@@ -158,8 +158,7 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         if failure.check(WireError):
             failure = Failure(Violation(f"while {self.doing}: {failure.getErrorMessage()}"))
         self.abort()
-        if not self.ready.called:
-            self.ready.errback(failure)
+        self.ready.errback(failure)
 
     async def _ask_capabilities(self) -> Mapping[str, tuple[str, ...]] | None:
         """What the mail server offers at this moment; None where it does not say, or is not to be asked."""

@@ -14,7 +14,9 @@ from base64 import b64encode
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.mail.smtp import ESMTPClient
+from twisted.python.failure import Failure
 
 from mailproxy.destination.model import Login, Password, TLSMode
 from mailproxy.errors import (
@@ -46,7 +48,8 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         clock: for the farewell.
         login: where, and as whom.
         tls: options for STARTTLS or, over implicit TLS, None.
-        ehlo_name: our name towards the mail server; None for the address literal of our end.
+        ehlo_name: our name towards the mail server, where the destination gives none; None for the address literal of
+            our end.
         own_name: what we call ourselves towards clients; a server of that name is a loop.
         allow_plaintext_auth: credentials may travel unencrypted.
     """
@@ -65,7 +68,7 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         own_name: str,
         allow_plaintext_auth: bool,
     ) -> None:
-        ESMTPClient.__init__(self, None, tls, ehlo_name or "")
+        ESMTPClient.__init__(self, None, tls, login.destination.ehlo_name or ehlo_name or "")
         implicit = login.destination.tls.mode is TLSMode.IMPLICIT
         UpstreamStream.__init__(self, clock, login, over_tls=implicit)
         self._own_name = own_name.encode("ascii").lower()
@@ -229,3 +232,7 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
     def smtpState_from(self, code: int, resp: bytes) -> None:  # noqa: ARG002 - Twisted's
         """The login is done: what follows is the session's."""
         self.logged_in(self._offered, pending=self._parser.pending)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: D102 - Twisted's
+        super().connectionLost(reason)
+        del self._okresponse, self._failresponse  # methods of our own, which would keep us alive

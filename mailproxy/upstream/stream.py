@@ -56,7 +56,7 @@ class UpstreamStream:
         self._ended = False
         self._releasing = False
         self._governed = False
-        self._leaving = Deadline(clock, self.abort)
+        self._leaving = Deadline(clock)
 
     # Login
 
@@ -129,6 +129,7 @@ class UpstreamStream:
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: D102 - Twisted's
         self._leaving.clear()
+        self.transport = None
         owner, self._owner = self._owner, None
         if self._ended:
             return
@@ -162,7 +163,7 @@ class UpstreamStream:
         self._ended = self._releasing = True
         self._unregister()
         self.transport.resumeProducing()
-        self._leaving.set(seconds)
+        self._leaving.set(seconds, self.abort)
         if self.farewell:
             self.transport.write(self.farewell)
         else:

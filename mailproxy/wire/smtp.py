@@ -159,9 +159,10 @@ def parse_ehlo(reply: Reply) -> Extensions:
     for line in reply.lines[1 : MAX_EHLO_KEYWORDS + 1]:
         if _STRANGE.search(line):
             continue
-        keyword, _, parameters = line[4:].decode("ascii").strip().replace("=", " ", 1).partition(" ")
+        keyword, _, parameters = line[4:].decode("ascii").strip().partition(" ")
+        keyword, _, first = keyword.partition("=")
         if keyword:
-            keywords.setdefault(keyword.upper(), parameters.strip())
+            keywords.setdefault(keyword.upper(), f"{first} {parameters}".strip())
     domain = (reply.lines[0][4:].split() or [b""])[0]
     return Extensions(domain, keywords)
 

@@ -232,3 +232,11 @@ def test_a_broken_new_version_is_reported_once_and_the_old_one_stays(tmp_path, o
 def test_a_key_that_is_broken_at_the_start_is_an_error(tmp_path):
     with pytest.raises(ConfigError):
         BindingFile(tmp_path / "nothing")
+
+
+def test_a_directory_that_cannot_be_a_key_is_reported(tmp_path, monkeypatch):
+    path = write_directory(tmp_path / "binding", {f"file{number}": "x" for number in range(101)})
+    assert problems(path) == [f"{path}: holds more than 100 files"]
+    refused = PermissionError(13, "Permission denied")
+    monkeypatch.setattr("pathlib.Path.iterdir", lambda _: (_ for _ in ()).throw(refused))
+    assert problems(path) == [f"{path}: cannot be read: Permission denied"]

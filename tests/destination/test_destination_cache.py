@@ -4,11 +4,11 @@ import gc
 import weakref
 
 import pytest
-from coroutines import run, start
 from twisted.internet.defer import CancelledError, Deferred
 
 from mailproxy.destination.cache import Cache, Fetched
 from mailproxy.errors import DestinationUnavailable, DestinationUnknown, DestinationUnusable, TokenRefused
+from tests.destination.coroutines import run, start
 
 DOWN = DestinationUnavailable("down")
 

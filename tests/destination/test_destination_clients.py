@@ -1,7 +1,6 @@
 """HTTP clients that keep nothing, and whose connections really end."""
 
 import pytest
-from coroutines import start
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Protocol
 from twisted.internet.testing import MemoryReactorClock
@@ -14,6 +13,7 @@ from mailproxy.destination.http import Question, Web
 from mailproxy.destination.model import ClientIdentity
 from mailproxy.destination.url import parse_url
 from mailproxy.errors import DestinationUnavailable
+from tests.destination.coroutines import start
 
 IDENTITY = ClientIdentity(b"certificate", b"key")
 URL = parse_url("uri", "http://localhost:8080/x")
@@ -67,7 +67,7 @@ class Net:
 
     @property
     def connected(self):
-        return not (self.client_side.disconnected or self.client_side.disconnecting or self.client_side.aborting)
+        return not (self.client_side.disconnected or self.client_side.disconnecting)
 
 
 @pytest.fixture

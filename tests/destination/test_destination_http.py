@@ -1,7 +1,6 @@
 """Questions to services: bounded in time and size, and each failure in words."""
 
 import pytest
-from coroutines import run, start
 from OpenSSL import SSL
 from treq.client import HTTPClient
 from twisted.internet import error as net
@@ -13,6 +12,7 @@ from mailproxy.destination.http import MAX_BODY_OCTETS, Question, Web
 from mailproxy.destination.url import parse_url
 from mailproxy.errors import DestinationUnavailable, HostNotFound
 from mailproxy.tls import CertificateRejected
+from tests.destination.coroutines import run, start
 from tests.support.services import GARBAGE, HUGE, REDIRECT, SILENCE, SLOW_BODY, Fault
 
 URL = "https://idp.example.com/idp/token?sentinel=query"

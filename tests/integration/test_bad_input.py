@@ -16,6 +16,7 @@ from mailproxy.sandbox.pki import Authority
 from tests.integration.conftest import Launch, NewSetup
 from tests.support.accounts import ACME, Account
 from tests.support.bed import MAIL_HOST, Bed
+from tests.support.cloud import TOKEN_HOST
 from tests.support.leaks import SECRETS, leaked
 from tests.support.ports import free_port
 from tests.support.proxy import Proxy, attempt
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.integration
 WRONG_SECRET = "mistaken-sentinel-secret"
 STRANGER = Account("stranger", ACME.user, ACME.password)
 KINDS = ("smtps", "pop3s")
+STARTTLS_KINDS = ("smtp", "pop3")
 
 # What the two protocols' clients are told: see the failure tables of the sessions.
 NOT_CONFIGURED = (b"451 4.3.5 Upstream access not configured", b"-ERR [SYS/PERM] mail server login not possible")
@@ -124,6 +126,14 @@ CASES: Mapping[str, Case] = {
         "token",
         (FILES,),
     ),
+    "token-service-of-another-name": Case(
+        lambda name, kind, at: oauth(
+            name, kind, at.right, ACME, at.url.replace(f"//{TOKEN_HOST}:", "//other.localhost:")
+        ),
+        NO_SERVICE,
+        "token service at other.localhost.*certificate",
+        (FILES,),
+    ),
     "password-refused": Case(
         _changed(**{"mail.password": WRONG_SECRET}), REFUSED_LOGIN, "535 5.7.8|Authentication failed"
     ),
@@ -197,7 +207,7 @@ def grounds(bed: Bed, new_setup: NewSetup) -> Iterator[tuple[Setup, dict[str, Gr
 
 
 @pytest.fixture(scope="module")
-def proxy(grounds: tuple[Setup, dict[str, Ground]], launch: Launch) -> Proxy:
+def proxy(bed: Bed, grounds: tuple[Setup, dict[str, Ground]], launch: Launch) -> Proxy:
     """All cases in one process."""
     setup, by_kind = grounds
     for name, case in CASES.items():
@@ -208,8 +218,10 @@ def proxy(grounds: tuple[Setup, dict[str, Ground]], launch: Launch) -> Proxy:
                     setup.listen(case.tenant, full_name, kind, service)
                 else:
                     setup.add(case.tenant, case.build(full_name, kind, by_kind[kind]), service, kind=kind)
-    broken = setup.listen(ACME.tenant, "broken-file", "smtps", FILES)
-    assert broken
+    for kind in STARTTLS_KINDS:
+        wrong = {f"mail.{kind}.host": "other.localhost"}
+        setup.add(ACME.tenant, basic(f"starttls-{kind}", kind, server_port(bed, kind), ACME, **wrong), FILES)
+    setup.listen(ACME.tenant, "broken-file", "smtps", FILES)
     (setup.folder / "destinations" / ACME.tenant / "broken-file.json").write_text('{"Name": "broken-file", \n')
     return launch(setup)
 
@@ -217,14 +229,27 @@ def proxy(grounds: tuple[Setup, dict[str, Ground]], launch: Launch) -> Proxy:
 @pytest.mark.parametrize(("name", "kind", "service"), ROWS)
 def test_an_unusable_destination(proxy: Proxy, name: str, kind: str, service: str) -> None:
     case, full_name = CASES[name], f"{name}-{kind}-{service}"
-    reply = case.replies[KINDS.index(kind)]
-    with bare_socket(proxy.ports[case.tenant, full_name]) as terminal:
-        line = terminal.read_line()
-        if kind == "smtps":
-            assert line.startswith(b"220 ")
-            line = terminal.ask("MAIL FROM:<a@b.test>")
-    assert line == reply
+    assert _first_answer(proxy.ports[case.tenant, full_name], kind) == case.replies[KINDS.index(kind)]
     _check_log(proxy, f"{case.tenant}/{full_name}", case.words)
+
+
+@pytest.mark.parametrize("kind", STARTTLS_KINDS)
+def test_no_credentials_follow_a_starttls_to_another_host(bed: Bed, proxy: Proxy, kind: str) -> None:
+    place = len(bed.dovecot.log)
+    answer = _first_answer(proxy.ports[ACME.tenant, f"starttls-{kind}"], kind)
+    assert answer == NOT_VERIFIED[STARTTLS_KINDS.index(kind)]
+    _check_log(proxy, f"{ACME.tenant}/starttls-{kind}", r"certificate is for another host: mail\.localhost")
+    assert ACME.user not in bed.dovecot.log[place:]
+
+
+def _first_answer(port: int, kind: str) -> bytes:
+    """What a client hears that wants to send, or to collect."""
+    with bare_socket(port) as terminal:
+        greeting = terminal.read_line()
+        if kind.startswith("pop3"):
+            return greeting
+        assert greeting.startswith(b"220 ")
+        return terminal.ask("MAIL FROM:<a@b.test>")
 
 
 def test_a_file_that_is_no_json(proxy: Proxy) -> None:

@@ -148,7 +148,7 @@ def test_a_failed_login_is_one_line_in_place_of_the_greeting(play, error, words,
 
 
 def test_a_login_that_takes_too_long_is_given_up(play):
-    play(
+    script = play(
         """
         > start
         = open
@@ -161,6 +161,7 @@ def test_a_login_that_takes_too_long_is_given_up(play):
         """,
         begin="",
     )
+    assert [report.event for report in script.reports] == ["upstream_dropped"]
 
 
 def test_a_client_that_leaves_during_the_login_ends_it(play):
@@ -674,7 +675,7 @@ def test_a_body_that_stands_still_never_is_completed(play):
     ],
 )
 def test_what_is_no_status_line_ends_the_session(play, octets):
-    play(
+    script = play(
         f"""
         C: STAT
         P: STAT
@@ -684,6 +685,9 @@ def test_what_is_no_status_line_ends_the_session(play, octets):
         = close upstream_protocol_error
         """
     )
+    (report,) = script.reports
+    assert report.event == "upstream_dropped"
+    assert report.fields["reason"].endswith("waiting for the response to STAT")
 
 
 def test_a_status_line_may_have_4096_octets(play):
@@ -882,7 +886,7 @@ def test_a_mail_server_lost_while_a_command_is_pending_is_told(play):
 
 
 def test_a_mail_server_that_does_not_answer_is_told(play):
-    play(
+    script = play(
         """
         C: STAT
         P: STAT
@@ -892,6 +896,8 @@ def test_a_mail_server_that_does_not_answer_is_told(play):
         = close upstream_timeout
         """
     )
+    reason = "the mail server did not answer in time: waiting for the response to STAT"
+    assert script.reports == [Report("upstream_dropped", {"reason": reason})]
 
 
 @pytest.mark.parametrize("octets", ["", "LIS"])

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from smtp_script import Script, extensions, make_error, play
+from tests.session.smtp_script import Script, extensions, make_error, play
 
 from mailproxy.session.actions import Waiting
 from mailproxy.session.smtp_policy import SMTPPolicy

@@ -5,18 +5,22 @@ from base64 import b64decode, b64encode
 
 import pytest
 import pytest_twisted
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from OpenSSL import SSL
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
-from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailproxy.destination.model import Destination, Login, MailProtocol, Password, TLSMode, TLSSettings, Token
 from mailproxy.errors import (
@@ -212,12 +216,12 @@ def test_plain_goes_with_its_initial_response():
 
 
 def test_a_command_line_has_255_octets_at_most():
-    just = connect(credentials=Password("alice", "p" * 174))
+    just = connect(credentials=Password("alice", "p" * 173))
     assert len(greet(just, b"SASL PLAIN")) == 253
-    over = connect(credentials=Password("alice", "p" * 176))
+    over = connect(credentials=Password("alice", "p" * 174))
     assert greet(over, b"SASL PLAIN") == b"AUTH PLAIN\r\n"
     over.dataReceived(b"+ \r\n")
-    assert b64decode(sent(over)) == b"\0alice\0" + b"p" * 176
+    assert b64decode(sent(over)) == b"\0alice\0" + b"p" * 174
     arrive(over)
 
 
@@ -523,6 +527,7 @@ def test_a_login_ends_once_whatever_is_said_and_however_it_is_cut(replies, sizes
 
 # Real TLS
 
+PATIENCE_SECONDS = 30.0
 AUTHORITY = Authority.create()
 CLIENT_TLS = ClientTLS(Trust(platform=False, bundles=(AUTHORITY.certificate_pem,)))
 
@@ -530,8 +535,8 @@ CLIENT_TLS = ClientTLS(Trust(platform=False, bundles=(AUTHORITY.certificate_pem,
 class MailServer(LineReceiver):
     """POP3 with STLS; `lines` is what it was told, with how."""
 
-    def __init__(self, certificate, injected=b""):
-        self.certificate = certificate
+    def __init__(self, tls, injected=b""):
+        self.tls = tls
         self.injected = injected
         self.lines = []
         self.way = "clear"
@@ -546,7 +551,7 @@ class MailServer(LineReceiver):
             self.transport.write(offer(b"USER", b"STLS" if self.way == "clear" else b"TOP"))
         elif line == b"STLS":
             self.transport.write(b"+OK\r\n" + self.injected)
-            self.transport.startTLS(self.certificate)
+            self.transport.startTLS(self.tls)
             self.way = "tls"
         else:
             self.sendLine(b"+OK")
@@ -560,6 +565,7 @@ async def log_in(server, host):
     wanted = login(TLSMode.REQUIRED, alice())
     options = CLIENT_TLS.options(host, wanted.destination.tls)
     stream = POP3Upstream(reactor, wanted, tls=options, allow_plaintext_auth=False)
+    stream.ready.addTimeout(PATIENCE_SECONDS, reactor)
     try:
         await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port), stream)
         return await stream.ready
@@ -569,21 +575,21 @@ async def log_in(server, host):
         await port.stopListening()
 
 
-def server_for(*names, **options):
-    issued = AUTHORITY.issue(*names)
-    return MailServer(_certificate_options(issued), **options)
+@implementer(IOpenSSLServerConnectionCreator)
+class ServerTLS:
+    def __init__(self, *names):
+        issued = AUTHORITY.issue(*names)
+        self.context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        self.context.use_certificate(x509.load_pem_x509_certificate(issued.certificate_pem))
+        self.context.use_privatekey(load_pem_private_key(issued.key_pem, None))
 
-
-def _certificate_options(issued):
-    from twisted.internet.ssl import PrivateCertificate
-
-    own = PrivateCertificate.loadPEM(issued.certificate_pem + issued.key_pem)
-    return CertificateOptions(privateKey=own.privateKey.original, certificate=own.original)
+    def serverConnectionForTLS(self, _protocol):
+        return SSL.Connection(self.context, None)
 
 
 @pytest_twisted.ensureDeferred
 async def test_the_password_travels_over_verified_tls_only():
-    server = server_for("mail.test")
+    server = MailServer(ServerTLS("mail.test"))
     stream = await log_in(server, "mail.test")
     assert stream.secured
     assert stream.capabilities.listed == {"USER": (), "TOP": ()}
@@ -599,7 +605,7 @@ async def test_the_password_travels_over_verified_tls_only():
 
 @pytest_twisted.ensureDeferred
 async def test_another_hosts_certificate_gets_no_password():
-    server = server_for("other.test")
+    server = MailServer(ServerTLS("other.test"))
     with pytest.raises(TLSFailed):
         await log_in(server, "mail.test")
     assert server.lines == [("clear", b"CAPA"), ("clear", b"STLS")]
@@ -607,7 +613,7 @@ async def test_another_hosts_certificate_gets_no_password():
 
 @pytest_twisted.ensureDeferred
 async def test_injected_responses_get_no_password():
-    server = server_for("mail.test", injected=b"+OK\r\nSASL PLAIN\r\n.\r\n")
+    server = MailServer(ServerTLS("mail.test"), injected=b"+OK\r\nSASL PLAIN\r\n.\r\n")
     with pytest.raises((Violation, TLSFailed)):
         await log_in(server, "mail.test")
     assert server.lines == [("clear", b"CAPA"), ("clear", b"STLS")]
