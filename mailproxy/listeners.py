@@ -4,6 +4,7 @@ The listeners as a service: all of them are bound before any is served, and a se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from ipaddress import ip_address
 from typing import Any
 
@@ -57,7 +58,13 @@ class Listener(Service):
 class Listeners(MultiService):
     """
     All listeners; one that cannot be bound ends the process, so that nobody takes a part for the whole.
+
+    `stopped` is called when the last session has ended.
     """
+
+    def __init__(self, stopped: Callable[[], None]) -> None:
+        super().__init__()
+        self._stopped = stopped
 
     def privilegedStartService(self) -> None:
         """Every port is bound; else the reasons are logged and the exit status is 1."""
@@ -67,6 +74,14 @@ class Listeners(MultiService):
             _log.critical("{problem}", problem=problem)
         if problems:
             raise SystemExit(1)
+
+    def stopService(self) -> Deferred[Any]:
+        """Nobody new comes in, every session ends, and then all else does."""
+        return maybeDeferred(super().stopService).addBoth(self._all_stopped)
+
+    def _all_stopped(self, result: Any) -> Any:
+        self._stopped()
+        return result
 
     def is_ours(self, peer: Any, own: Any) -> bool:
         """Whether a connection from our address `own` to `peer` leads to one of the listeners."""

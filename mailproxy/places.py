@@ -19,7 +19,6 @@ from mailproxy.destination.directory import DestinationDirectory
 from mailproxy.destination.http import Web
 from mailproxy.destination.lookup import DestinationLogins
 from mailproxy.destination.model import ClientIdentity
-from mailproxy.destination.properties import parse_login
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.sap import DestinationService
 from mailproxy.destination.source import PROVIDER, Reference, Source, Tenant
@@ -71,11 +70,15 @@ class Places:
             source, _ = self._source(plan)
             assert isinstance(source, DestinationDirectory)
             try:
-                found = source.read(_reference(plan))
-                parse_login(found.properties, listener_protocol=plan.destination.protocol)
+                source.check(_reference(plan), plan.destination.protocol)
             except DestinationError as error:
                 problems.append(f"{self._config.path}: {plan.label}: {error}")
         return problems
+
+    def close(self) -> None:
+        """Nothing is asked for any more."""
+        for source, _ in self._sources.values():
+            source.close()
 
     def _open(self, name: str) -> None:
         service = self._config.destination_services[name]

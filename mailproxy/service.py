@@ -59,8 +59,9 @@ def make_service(config: Config, reactor: Any = None) -> IService:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
     names.install(reactor)
     assembly = _Assembly(config, reactor)
-    if assembly.problems:
-        raise ConfigError(assembly.problems)
+    problems = [*assembly.problems, *assembly.problems_of_endpoints()]
+    if problems:
+        raise ConfigError(problems)
     return assembly.service()
 
 
@@ -71,7 +72,7 @@ def check(config: Config) -> list[str]:
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
 
     assembly = _Assembly(config, reactor)
-    return [*assembly.problems, *assembly.places.problems_of_destinations()]
+    return [*assembly.problems, *assembly.problems_of_endpoints(), *assembly.places.problems_of_destinations()]
 
 
 def read_trust(config: Config) -> tuple[Trust, list[str]]:
@@ -126,9 +127,19 @@ class _Assembly:
             ),
         }
 
+    def problems_of_endpoints(self) -> list[str]:
+        """What is wrong with endpoints that only Twisted can tell: a certificate that cannot be read, say."""
+        problems = []
+        for plan in listeners(self._config):
+            try:
+                serverFromString(self._reactor, plan.endpoint)
+            except Exception as error:  # noqa: BLE001 - each kind of endpoint raises kinds of its own
+                problems.append(f"{self._config.path}: {plan.label}: {plan.endpoint}: {_reason(error)}")
+        return problems
+
     def service(self) -> Listeners:
         """All listeners, not yet bound."""
-        together = Listeners()
+        together = Listeners(self.places.close)
         everywhere = Room(self._config.limits.max_sessions or _most_sessions(len(listeners(self._config))))
         for plan in listeners(self._config):
             factory = self._factory(plan, together, everywhere)
@@ -215,4 +226,5 @@ def _most_sessions(listening: int) -> int:
 
 
 def _reason(error: Exception) -> str:
-    return error.strerror or str(error) if isinstance(error, OSError) else str(error)
+    words = error.strerror if isinstance(error, OSError) else str(error)
+    return words or type(error).__name__

@@ -269,7 +269,7 @@ def _name_problem(certificate: crypto.X509, wanted: DNS_ID | IPAddress_ID) -> st
         try:
             verify_service_identity(patterns, [wanted], [])
         except VerificationError:
-            return f"certificate is for another host: {_words(patterns)}"
+            return f"certificate is for another host: {_words(patterns)}, not {_host(wanted)}"
     except Exception as error:  # noqa: BLE001 - whatever goes wrong here, nothing was proved
         return f"certificate has no usable name: {printable(str(error))}"
     return None
@@ -294,6 +294,10 @@ def _patterns(certificate: x509.Certificate) -> list[CertificatePattern]:
             raise ValueError(f"{address} is no address")  # noqa: TRY004 - the certificate's fault, not a caller's
         patterns.append(IPAddressPattern(address))
     return patterns
+
+
+def _host(wanted: DNS_ID | IPAddress_ID) -> str:
+    return wanted.hostname.decode("ascii") if isinstance(wanted, DNS_ID) else str(wanted.ip)
 
 
 def _words(patterns: list[CertificatePattern]) -> str:

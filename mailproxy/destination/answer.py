@@ -17,7 +17,8 @@ from mailproxy.errors import DestinationError, DestinationUnavailable, TokenRefu
 
 # Words by which a token service says that trying again changes nothing (RFC 6749 §5.2), as they are quoted.
 _REFUSED = re.compile(
-    r"invalid_client|invalid_grant|invalid_scope|unauthorized|unsupported_grant_type|access_denied", re.IGNORECASE
+    r"invalid_client|invalid_grant|invalid_scope|unauthorized|unsupported_grant_type|access_denied|bad credentials",
+    re.IGNORECASE,
 )
 
 

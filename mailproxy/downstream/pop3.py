@@ -6,14 +6,16 @@ from __future__ import annotations
 
 from mailproxy.downstream.factory import Room, SessionFactory
 from mailproxy.downstream.protocol import Surroundings
+from mailproxy.errors import LimitReached
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.pop3 import POP3Policy, POP3Session
+from mailproxy.session.pop3_words import failure_line
 
 
 class POP3ServerFactory(SessionFactory):
     """Sessions of POP3, with the habits and bounds of `policy`."""
 
-    crowded = b"-ERR [SYS/TEMP] too many sessions, try later\r\n"
+    crowded = failure_line(LimitReached("too many sessions"))
 
     def __init__(
         self, policy: POP3Policy, around: Surroundings, log: ListenerLog, rooms: tuple[Room, ...] = ()

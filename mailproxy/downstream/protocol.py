@@ -69,6 +69,9 @@ class Upstream(Protocol):
     def write(self, raw: bytes) -> None:
         """Send exact octets."""
 
+    def quoted(self, text: bytes) -> str:
+        """Words of the mail server, fit for the log."""
+
     def abort(self) -> None:
         """End at once."""
 
@@ -201,6 +204,7 @@ class SessionProtocol(TwistedProtocol):
         self._upstream_intake = Intake(upstream.transport)
         self._to_downstream.govern([self._intake, self._upstream_intake])
         self._obey(upstream.login.destination.timeouts)
+        self._log.quote = upstream.quoted
         upstream.hand_over(self, self._to_upstream)
         self._tell(self._session.upstream_opened, upstream.capabilities)
 

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 from mailproxy.downstream.factory import Room, SessionFactory
 from mailproxy.downstream.protocol import Surroundings
+from mailproxy.errors import LimitReached
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.smtp import SMTPSession
 from mailproxy.session.smtp_policy import SMTPPolicy
-from mailproxy.wire.smtp import format_reply
+from mailproxy.session.smtp_words import failure_reply
 
 
 class SMTPServerFactory(SessionFactory):
     """Sessions of SMTP, with the habits and bounds of `policy`."""
 
-    crowded = format_reply(421, "4.3.2", "Too many sessions, try later")
+    crowded = failure_reply(421, LimitReached("too many sessions"))
 
     def __init__(
         self, policy: SMTPPolicy, around: Surroundings, log: ListenerLog, rooms: tuple[Room, ...] = ()

@@ -4,7 +4,7 @@ What the log says of a session.  Every line names destination, tenant and sessio
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 
 from twisted.logger import Logger, LogLevel
@@ -60,6 +60,8 @@ class SessionLog:
         self._listener = listener
         self._peer = peer
         self._ended = False
+        self.quote: Callable[[bytes], str] = printable
+        """How words of a peer are shown; whoever knows a secret that must not be in them, replaces it."""
         self.id = f"{next(_numbers):06x}"
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
@@ -68,7 +70,7 @@ class SessionLog:
         if event in _ONLY_COUNTED:
             return
         level = LogLevel.warn if event in _WARNINGS else LogLevel.info
-        words = ", ".join(f"{name} {_shown(value)}" for name, value in fields.items())
+        words = ", ".join(f"{name} {self._shown(value)}" for name, value in fields.items())
         self._say(level, event.replace("_", " ") + (f": {words}" if words else ""))
 
     def failed(self, error: MailProxyError, doing: str) -> None:
@@ -89,6 +91,5 @@ class SessionLog:
     def _say(self, level: LogLevel, text: str, **fields: object) -> None:
         self._listener.emit(level, f"session {self.id} from {self._peer}: {text}", session=self.id, **fields)
 
-
-def _shown(value: object) -> str:
-    return printable(value) if isinstance(value, bytes | str) else str(value)
+    def _shown(self, value: object) -> str:
+        return self.quote(value) if isinstance(value, bytes) else printable(str(value))

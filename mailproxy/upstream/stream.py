@@ -7,6 +7,7 @@ and the two ways to end a connection.
 
 from __future__ import annotations
 
+import socket
 from typing import Any, Protocol
 
 from OpenSSL import SSL
@@ -20,6 +21,7 @@ from mailproxy.deadline import Deadline
 from mailproxy.destination.model import Login
 from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLSFailed, UpstreamTimeout, Violation
 from mailproxy.tls import describe_tls_failure
+from mailproxy.upstream.words import quoted
 
 
 class StreamOwner(Protocol):
@@ -64,6 +66,7 @@ class UpstreamStream:
         """The TCP connection is there; over implicit TLS the handshake has only begun."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
+        self._acknowledge_at_once()
         super().connectionMade()  # type: ignore[misc]  # the twisted.mail class behind this mixin
 
     def begin_tls(self, options: object) -> None:
@@ -78,7 +81,17 @@ class UpstreamStream:
         """The peer is verified: only now anything that it says counts."""
         self.secured = True
         self._handshaking = False
+        self._acknowledge_at_once()
         self.tls_ready()
+
+    def _acknowledge_at_once(self) -> None:
+        """
+        What comes now is acknowledged without delay: a server whose small packets wait for that (Nagle) would hold
+        its greeting back for 40 ms.  The system goes back to its habit by itself.
+        """
+        connection = getattr(self.transport, "socket", None)
+        if connection is not None and hasattr(socket, "TCP_QUICKACK"):
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
     def tls_ready(self) -> None:
         """The handshake is done."""
@@ -118,6 +131,10 @@ class UpstreamStream:
     def write(self, raw: bytes) -> None:
         """Send exact octets."""
         self.transport.write(raw)
+
+    def quoted(self, text: bytes) -> str:
+        """What the mail server said, for the log: without the credentials that it was sent."""
+        return quoted(text, self.login.credentials)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102 - Twisted's
         if self._owner is not None:

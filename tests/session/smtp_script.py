@@ -1,6 +1,6 @@
 """Conversations of an SMTP session as scripts, one step a line; a failure names the line.
 
-C: text      the client sends the line (with CRLF)          c: octets   the same without CRLF, \\r \\n \\0 \\x.. as escapes
+    C: text      the client sends the line (with CRLF)     c: octets   the same without CRLF, escapes as in Python
 S: text      the client is sent exactly this line next
 U: text      the mail server sends the line                 u: octets   without CRLF
 M: text      the mail server is sent exactly this line next m: octets   exactly these octets next

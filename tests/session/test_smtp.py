@@ -3,11 +3,11 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.session.smtp_script import Script, extensions, make_error, play
 
 from mailproxy.session.actions import Waiting
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.transparency import BareNewlines
+from tests.session.smtp_script import Script, extensions, make_error, play
 
 GREETING = "S: 220 proxy.test ESMTP mailproxy\n"
 EHLO = GREETING + "C: EHLO client\nopen PIPELINING SIZE=1000 8BITMIME\n"
@@ -169,8 +169,8 @@ CONVERSATIONS = {
         S: 554 5.5.1 no valid recipients
         quiet
     """,
-    "the_null_reverse_path_passes": EHLO
-    + "C: MAIL FROM:<>\nM: MAIL FROM:<>\nU: 250 Ok\nS: 250 Ok\nC: RCPT TO:<x@y>\nM: RCPT TO:<x@y>\nU: 250\nS: 250\nquiet",
+    "the_null_reverse_path_passes": EHLO + "C: MAIL FROM:<>\nM: MAIL FROM:<>\nU: 250 Ok\nS: 250 Ok\n"
+    "C: RCPT TO:<x@y>\nM: RCPT TO:<x@y>\nU: 250\nS: 250\nquiet",
     "unannounced_parameters_are_refused_here": EHLO
     + """
         C: MAIL FROM:<a@x> RET=HDRS
@@ -310,8 +310,8 @@ CONVERSATIONS = {
     "a_tls_hello_is_cut_off": GREETING + "c: \\x16\\x03\\x01\nclose not_smtp\nquiet",
     "a_bare_lf_ends_the_session": GREETING + "c: NOOP\\n\nS: 500 5.5.2 Bare <LF> received\nclose bad_line\nquiet",
     "a_bare_cr_is_refused": GREETING + "c: NO\\rOP\\r\\n\nS: 500 5.5.2 Bare <CR> received\nquiet",
-    "control_octets_are_refused": GREETING
-    + "c: NO\\x07OP\\r\\n\nS: 501 5.5.2 Control characters are not allowed\nc: NO\\0OP\\r\\n\nS: 501 5.5.2 NUL is not allowed\nclose bad_line",
+    "control_octets_are_refused": GREETING + "c: NO\\x07OP\\r\\n\nS: 501 5.5.2 Control characters are not allowed\n"
+    "c: NO\\0OP\\r\\n\nS: 501 5.5.2 NUL is not allowed\nclose bad_line",
     "a_blank_line_is_no_command": GREETING + "c:  \\r\\n\nS: 500 5.5.2 Empty command line\nquiet",
     "nul_in_mail_data_is_refused_without_a_dot": CONTENT
     + """
@@ -362,8 +362,8 @@ CONVERSATIONS = {
     "a_client_gone_during_the_login": GREETING + "C: EHLO x\nask\ngone\nabort\nclose downstream_lost\nquiet",
     "a_half_closing_client_gets_its_answers": GREETING
     + "c: NOOP\\r\\nNOOP\\r\\nQUI\neof\nS: 250 2.0.0 OK\nS: 250 2.0.0 OK\nclose downstream_closed\nquiet",
-    "a_half_closing_client_gets_the_servers_answers": EHLO
-    + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\neof\nquiet\nU: 250 ok\nS: 250 ok\nrelease\nclose downstream_closed\nquiet",
+    "a_half_closing_client_gets_the_servers_answers": EHLO + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\neof\nquiet\n"
+    "U: 250 ok\nS: 250 ok\nrelease\nclose downstream_closed\nquiet",
     "a_server_lost_at_mail": EHLO
     + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nlost\nS: 451 4.4.2 Upstream connection lost\nquiet",
     "a_server_lost_at_rcpt": EHLO
@@ -413,32 +413,28 @@ CONVERSATIONS = {
         S: 421 again
         close upstream_421
     """,
-    "a_timeout_at_mail": EHLO
-    + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nexpire UPSTREAM_REPLY\nabort\nS: 451 4.4.2 Upstream did not answer in time\nquiet",
-    "a_timeout_at_rcpt": EHLO
-    + MAIL
-    + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nexpire UPSTREAM_REPLY\nabort\nS: 421 4.4.2 Upstream connection lost\nclose upstream_timeout\nquiet",
-    "a_timeout_at_data": EHLO
-    + MAIL
-    + "C: DATA\nM: DATA\nexpire UPSTREAM_DATA_REPLY\nabort\nS: 421 4.4.2 Upstream connection lost\nclose upstream_timeout\nquiet",
+    "a_timeout_at_mail": EHLO + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nexpire UPSTREAM_REPLY\n"
+    "abort\nS: 451 4.4.2 Upstream did not answer in time\nquiet",
+    "a_timeout_at_rcpt": EHLO + MAIL + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nexpire UPSTREAM_REPLY\nabort\n"
+    "S: 421 4.4.2 Upstream connection lost\nclose upstream_timeout\nquiet",
+    "a_timeout_at_data": EHLO + MAIL + "C: DATA\nM: DATA\nexpire UPSTREAM_DATA_REPLY\nabort\n"
+    "S: 421 4.4.2 Upstream connection lost\nclose upstream_timeout\nquiet",
     "an_idle_client": EHLO
     + "expire DOWNSTREAM_COMMAND\nS: 421 4.4.2 Timeout, closing connection\nrelease\nclose downstream_timeout",
     "half_a_line": GREETING
     + "c: EHL\nexpire DOWNSTREAM_LINE\nS: 421 4.4.2 Timeout, closing connection\nclose downstream_timeout",
-    "half_a_message": CONTENT
-    + "C: x\nM: x\nexpire DOWNSTREAM_CONTENT\nS: 421 4.4.2 Timeout, closing connection\nabort\nclose downstream_timeout",
-    "a_login_without_end": GREETING
-    + "C: EHLO x\nask\nexpire UPSTREAM_LOGIN\nabort\nS: 421 4.4.2 Upstream did not answer in time\nclose upstream_timeout\nquiet",
-    "a_421_of_the_server_is_passed_on": EHLO
-    + MAIL
-    + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 421 4.3.2 shutting down\nabort\nS: 421 4.3.2 shutting down\nclose upstream_421\nquiet",
+    "half_a_message": CONTENT + "C: x\nM: x\nexpire DOWNSTREAM_CONTENT\n"
+    "S: 421 4.4.2 Timeout, closing connection\nabort\nclose downstream_timeout",
+    "a_login_without_end": GREETING + "C: EHLO x\nask\nexpire UPSTREAM_LOGIN\nabort\n"
+    "S: 421 4.4.2 Upstream did not answer in time\nclose upstream_timeout\nquiet",
+    "a_421_of_the_server_is_passed_on": EHLO + MAIL + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 421 4.3.2 shutting down\n"
+    "abort\nS: 421 4.3.2 shutting down\nclose upstream_421\nquiet",
     "a_421_while_nobody_asked": EHLO + "U: 421 idle\nabort\nquiet\nC: MAIL FROM:<a@x>\nopen\nM: MAIL FROM:<a@x>\nquiet",
     "a_421_while_nobody_asked_in_a_transaction": EHLO
     + MAIL
     + "U: 421 idle\nabort\nquiet\nC: RCPT TO:<b@y>\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost\nquiet",
-    "a_reply_nobody_asked_for_is_never_delivered": EHLO
-    + MAIL
-    + "U: 250 surprise\nabort\nquiet\nC: RCPT TO:<b@y>\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost\nquiet",
+    "a_reply_nobody_asked_for_is_never_delivered": EHLO + MAIL + "U: 250 surprise\nabort\nquiet\nC: RCPT TO:<b@y>\n"
+    "S: 421 4.4.2 Upstream connection lost\nclose upstream_lost\nquiet",
     "half_a_reply_nobody_asked_for_is_no_answer": EHLO
     + "u: 25\nC: MAIL FROM:<a@x>\nabort\nS: 451 4.5.0 Upstream protocol error\nquiet",
     "half_a_reply_before_the_dot_is_no_answer": CONTENT
@@ -447,12 +443,13 @@ CONVERSATIONS = {
     + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nU: +OK\nabort\nS: 451 4.5.0 Upstream protocol error\nquiet",
     "a_violation_at_rcpt": EHLO
     + MAIL
-    + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 354 what\nabort\nS: 451 4.5.0 Upstream protocol error\nC: DATA\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost",
+    + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 354 what\nabort\nS: 451 4.5.0 Upstream protocol error\n"
+    "C: DATA\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost",
     "a_positive_reply_to_data": EHLO
     + MAIL
     + "C: DATA\nM: DATA\nU: 250 ok\nabort\nS: 451 4.5.0 Upstream protocol error\nquiet",
-    "a_reply_about_our_login_at_mail": EHLO
-    + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nU: 530 5.7.0 login first\nabort\nS: 451 4.7.0 Upstream authentication failed\nquiet",
+    "a_reply_about_our_login_at_mail": EHLO + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nU: 530 5.7.0 login first\n"
+    "abort\nS: 451 4.7.0 Upstream authentication failed\nquiet",
     "a_reply_about_our_login_at_rcpt": EHLO
     + MAIL
     + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 535 5.7.8 who\nS: 451 4.7.0 Upstream authentication failed\nquiet",
@@ -612,13 +609,13 @@ def test_over_long_lines_are_thrown_away_and_endless_ones_end_the_session():
 def test_too_many_errors_and_too_much_junk():
     policy = SMTPPolicy("proxy.test", max_errors=2, max_junk_commands=2)
     play(
-        GREETING
-        + "C: A\nS: 500 5.5.1 Command not recognized\nC: B\nS: 500 5.5.1 Command not recognized\nS: 421 4.7.0 Too many errors\nclose too_many_errors",
+        GREETING + "C: A\nS: 500 5.5.1 Command not recognized\nC: B\nS: 500 5.5.1 Command not recognized\n"
+        "S: 421 4.7.0 Too many errors\nclose too_many_errors",
         policy,
     )
     play(
-        GREETING
-        + "C: NOOP\nC: NOOP\nC: NOOP\nS: 250 2.0.0 OK\nS: 250 2.0.0 OK\nS: 250 2.0.0 OK\nS: 421 4.7.0 Too many errors\nclose too_many_errors",
+        GREETING + "C: NOOP\nC: NOOP\nC: NOOP\nS: 250 2.0.0 OK\nS: 250 2.0.0 OK\n"
+        "S: 250 2.0.0 OK\nS: 421 4.7.0 Too many errors\nclose too_many_errors",
         policy,
     )
 

@@ -5,14 +5,23 @@ The documentation, taken apart: pages, headings, links, tables and blocks of cod
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 from attrs import frozen
 
+from mailproxy.destination.model import MailProtocol
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PROTOCOLS = {
+    "smtp": MailProtocol.SMTP,
+    "smtps": MailProtocol.SMTP,
+    "pop3": MailProtocol.POP3,
+    "pop3s": MailProtocol.POP3,
+}
+"""What the listener speaks, for each protocol of a destination."""
 
 _FENCE = re.compile(r"^```(\w*) ?(.*)\n((?:.*\n)*?)```$", re.MULTILINE)
 _CELLS = re.compile(r"(?<!\\)\|")
@@ -103,3 +112,10 @@ def page(name: str) -> Page:
 def pages() -> list[Page]:
     """README and all pages."""
     return [Page(ROOT / "README.md"), *(Page(path) for path in sorted(DOCS.rglob("*.md")))]
+
+
+def unique(items: Iterable[str]) -> set[str]:
+    """The items as a set; one that stands there twice is a mistake."""
+    found = list(items)
+    assert len(found) == len(set(found)), sorted(item for item in found if found.count(item) > 1)
+    return set(found)

@@ -14,6 +14,9 @@ from pathlib import Path
 
 from attrs import define, field
 
+from mailproxy.downstream.pop3 import POP3ServerFactory
+from mailproxy.downstream.smtp import SMTPServerFactory
+
 PACKAGE = Path(__file__).parents[2] / "mailproxy"
 SESSIONS = ("session", "downstream")
 """The packages that decide what a session says and how it ends."""
@@ -29,9 +32,10 @@ def tree(path: Path) -> ast.Module:
 
 
 def trees(*parts: str) -> list[ast.Module]:
-    """The modules of these packages, or modules, of ours; all of them when none is named."""
-    paths = [path for part in parts for path in sorted(PACKAGE.glob(part))] or [PACKAGE]
-    return [tree(path) for root in paths for path in ([root] if root.is_file() else sorted(root.rglob("*.py")))]
+    """The modules of these packages, or modules, of ours; when none is named, of all that run in production."""
+    roots = [path for part in parts for path in PACKAGE.glob(part)]
+    roots = roots or [path for path in PACKAGE.iterdir() if path.name != "sandbox"]
+    return [tree(path) for root in sorted(roots) for path in ([root] if root.is_file() else sorted(root.rglob("*.py")))]
 
 
 def calls(nodes: Iterable[ast.AST]) -> Iterator[tuple[ast.Call, ast.AST]]:
@@ -120,19 +124,12 @@ def _assigned(name: str, around: ast.AST) -> Iterator[ast.expr]:
 def outcomes() -> set[str]:
     """The outcomes that the sessions write down themselves; those of errors stand in the errors' classes."""
     nodes = trees(*SESSIONS)
-    sinks = {("CloseDownstream", "outcome"), ("AbortDownstream", "outcome"), ("ended", "outcome")}
+    sinks = {("CloseDownstream", "outcome"), ("AbortDownstream", "outcome"), ("ended", "outcome")}  # actions, the log
     for root in nodes:
         for node in ast.walk(root):
-            if isinstance(node, Functions) and any(each.arg == "outcome" for each in _parameters(node)):
-                sinks.add((node.name, "outcome"))
-            elif isinstance(node, ast.ClassDef):
-                sinks.add((node.name, "outcome"))
-    # `ended` is the log's, which is not among these packages.
+            if isinstance(node, (*Functions, ast.ClassDef)):
+                sinks.add((node.name, "outcome"))  # where there is no such parameter or field, nothing reaches it
     return Flow([*nodes, *trees("observe")], sinks).constants()
-
-
-def _parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
-    return [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
 
 
 def events() -> dict[str, set[str]]:
@@ -168,7 +165,7 @@ def normal(text: str) -> str:
 
 def smtp_replies() -> set[str]:
     """Every reply of our own with a fixed code: `250 2.0.0 OK`."""
-    found = set()
+    found = {SMTPServerFactory.crowded.decode("ascii").rstrip()}
     for call, around in calls(trees(*SESSIONS, "wire/smtp.py")):
         if callee(call) in {"format_reply", "BadCommand"} and isinstance(call.args[0], ast.Constant):
             parts = [template(each, around) for each in call.args[:3]]
@@ -178,7 +175,7 @@ def smtp_replies() -> set[str]:
 
 def pop3_lines() -> set[str]:
     """Every line of our own, `+OK ready`, but for those about failures before the greeting."""
-    found = set()
+    found = {POP3ServerFactory.crowded.decode("ascii").rstrip()}
     for root in trees("session/pop3*.py", "downstream/pop3.py", "wire/pop3.py"):
         for node in ast.walk(root):
             if isinstance(node, ast.Constant) and isinstance(node.value, (bytes, str)):
@@ -188,13 +185,16 @@ def pop3_lines() -> set[str]:
     return found
 
 
-def sentences() -> set[str]:
+@cache
+def sentences() -> frozenset[str]:
     """Every text in the code that may become one of the log's."""
-    found = set()
-    for root in trees():
-        docstrings = {id(node.value) for node in ast.walk(root) if isinstance(node, ast.Expr)}
-        for node in ast.walk(root):
-            text = isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-            if text and id(node) not in docstrings:
-                found.add(normal(re.sub(r"\{\w+\}", WILD, template(node, root))))
-    return found
+    return frozenset(normal(re.sub(r"\{\w+\}", WILD, text)) for root in trees() for text in _texts(root))
+
+
+def _texts(node: ast.AST) -> Iterator[str]:
+    """The texts in a module that are no docstrings; one with parts is one text."""
+    if isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str)):
+        yield template(node, node)
+    elif not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        for child in ast.iter_child_nodes(node):
+            yield from _texts(child)

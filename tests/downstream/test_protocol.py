@@ -1,0 +1,1064 @@
+"""One mail client joined to a session: the flow of octets, the clock, every end."""
+
+import gc
+import weakref
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+from twisted.internet.error import ConnectionDone
+from twisted.internet.protocol import Factory as TwistedFactory
+from twisted.internet.protocol import Protocol
+from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from mailproxy.destination.model import Timeouts
+from mailproxy.downstream.protocol import HANDSHAKE_SECONDS, MAX_DRAINED_OCTETS
+from mailproxy.errors import ConnectionLost, RefusedSession, UpstreamTimeout
+from mailproxy.sandbox.pki import Authority
+from mailproxy.session.actions import (
+    AbortDownstream,
+    AbortUpstream,
+    CloseDownstream,
+    OpenUpstream,
+    ReleaseUpstream,
+    Report,
+    SendDownstream,
+    SendUpstream,
+    Waiting,
+)
+from mailproxy.session.pop3 import POP3Policy, POP3Session
+from mailproxy.session.smtp import SMTPSession
+from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.wire.pop3 import POP3Capabilities
+from mailproxy.wire.smtp import Extensions
+from tests.downstream.bench import CLOSE, FAREWELL, FOREVER, STALL, TIMEOUTS, Bench, FakeSession, pipe
+from tests.support.transports import HIGH_MARK, PIPE_OCTETS
+
+UPSTREAM_WAITS = [waiting for waiting in TIMEOUTS if waiting.name.startswith("UPSTREAM")]
+FLOOD = b"0123456789abcdef" * 65536
+MOST_HELD = HIGH_MARK + 64 * 1024 + 3 * PIPE_OCTETS
+"""A full write buffer, the read that filled it, and what the kernels of both connections hold."""
+
+
+@pytest.fixture
+def benches():
+    """Makes benches; whatever a test leaves of their sessions has to end by itself once the clients are gone."""
+    made = []
+
+    def make(session, **more):
+        make_session = session if callable(session) else lambda: session
+        made.append(Bench(make_session, **more))
+        return made[-1]
+
+    yield make
+    for bench in made:
+        bench.run(FOREVER)
+        for protocol in bench.protocols:
+            if getattr(protocol.transport, "connected", False):
+                protocol.transport.abortConnection()
+        bench.run(FOREVER)
+        bench.assert_clean()
+
+
+# The flow of octets
+
+
+def test_octets_pass_both_ways(benches):
+    bench = benches(pipe())
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    client.say(b"to the server")
+    server.say(b"to the client")
+    bench.run()
+    assert (server.hear(), client.hear()) == (b"to the server", b"to the client")
+
+
+def test_both_legs_are_told_to_be_quick_and_to_notice_a_dead_peer(benches):
+    bench = benches(pipe())
+    _, protocol = bench.connect()
+    _, stream = bench.let_in()
+    for leg in (protocol, stream):
+        assert leg.transport.no_delay
+        assert leg.transport.keep_alive
+
+
+@pytest.mark.parametrize("to_server", [True, False])
+def test_a_slow_receiver_slows_the_sender_and_nothing_is_lost(benches, to_server):
+    bench = benches(pipe())
+    client, protocol = bench.connect()
+    server, stream = bench.let_in()
+    sender, receiver = (client, server) if to_server else (server, client)
+    reads, writes = (protocol, stream) if to_server else (stream, protocol)
+    sent, heard = 0, b""
+    held = False
+    while len(heard) < len(FLOOD):
+        sent += sender.send(FLOOD[sent:])
+        bench.run()
+        held = held or not reads.transport.reading
+        assert sent - len(heard) <= MOST_HELD
+        assert len(writes.transport.buffer) <= HIGH_MARK + bench.network.read_octets
+        heard += receiver.receive(20000)
+    assert heard == FLOOD
+    assert held
+
+
+def test_a_client_that_does_not_read_its_replies_is_not_read_from(benches):
+    session = FakeSession(receive_downstream=lambda chunk: [SendDownstream(b"x" * 1000 * chunk.count(b"\n"))])
+    bench = benches(session)
+    client, protocol = bench.connect()
+    sent = 0
+    for _ in range(1000):
+        sent += client.send(b"NOOP\n" * 10)
+        bench.run()
+    assert not protocol.transport.reading
+    assert sent < 3 * PIPE_OCTETS
+    assert len(protocol.transport.buffer) <= HIGH_MARK + sent * 200
+    while client.hear():
+        bench.run()
+    assert protocol.transport.reading
+    assert sum(len(chunk) for (chunk,) in session.heard("receive_downstream")) == sent
+
+
+def test_a_client_that_does_not_read_holds_the_server_too(benches):
+    bench = benches(pipe())
+    client, protocol = bench.connect()
+    server, stream = bench.let_in()
+    server.send(FLOOD)
+    bench.run()
+    while server.send(FLOOD):
+        bench.run()
+    assert not stream.transport.reading
+    assert not protocol.transport.reading
+    client.hear()
+    bench.run()
+    while client.hear():
+        bench.run()
+    assert stream.transport.reading
+    assert protocol.transport.reading
+
+
+def test_reading_is_the_sessions_to_say(benches):
+    session = pipe()
+    bench = benches(session)
+    client, protocol = bench.connect()
+    server, stream = bench.let_in()
+    session.reading = session.reading_upstream = False
+    client.say(b"one")
+    bench.run()
+    assert not protocol.transport.reading
+    assert not stream.transport.reading
+    client.say(b"two")
+    server.say(b"three")
+    bench.run()
+    assert session.heard("receive_downstream") == [[b"one"]]
+    session.reading = session.reading_upstream = True
+    protocol._tell(lambda: None)
+    bench.run()
+    assert session.heard("receive_downstream") == [[b"one"], [b"two"]]
+    assert session.heard("receive_upstream") == [[b"three"]]
+
+
+def test_a_full_leg_and_a_session_that_does_not_read_are_two_reasons_to_pause(benches):
+    session = pipe()
+    bench = benches(session)
+    client, protocol = bench.connect()
+    server, _ = bench.let_in()
+    while client.send(FLOOD):
+        bench.run()
+    assert not protocol.transport.reading
+    session.reading = False
+    protocol._tell(lambda: None)
+    while server.hear():
+        bench.run()
+    assert not protocol.transport.reading
+    session.reading = True
+    protocol._tell(lambda: None)
+    assert protocol.transport.reading
+
+
+def test_a_server_that_takes_no_more_is_lost_after_a_while(benches):
+    session = pipe()
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    while client.send(FLOOD):
+        bench.run()
+    bench.run(STALL - 1)
+    assert not session.heard("upstream_lost")
+    server.receive(1000)  # too little to empty the buffer
+    bench.run(2)
+    ((error,),) = session.heard("upstream_lost")
+    assert isinstance(error, UpstreamTimeout)
+    assert server.over
+    bench.run(CLOSE)
+    assert bench.outcomes() == {"upstream_lost": 1}
+    assert "the mail server takes no more octets" in str(bench.lines())
+
+
+def test_the_destinations_write_timeout_says_how_long_a_while_is(benches):
+    session = pipe()
+    bench = benches(session)
+    client, _ = bench.connect()
+    bench.let_in(timeouts=Timeouts(write=7))
+    while client.send(FLOOD):
+        bench.run()
+    bench.run(6)
+    assert not session.heard("upstream_lost")
+    bench.run(2)
+    assert session.heard("upstream_lost")
+
+
+def test_a_client_that_takes_no_more_is_cut_off_after_a_while(benches):
+    session = pipe()
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    while server.send(FLOOD):
+        bench.run()
+    bench.run(STALL - 1)
+    assert not session.heard("downstream_lost")
+    bench.run(2)
+    assert session.heard("downstream_lost") == [[]]
+    assert client.over
+    assert bench.outcomes() == {"downstream_lost": 1}
+
+
+def test_a_reply_is_still_read_when_the_client_is_gone_that_did_not_read(benches):
+    session = pipe(downstream_lost=list)
+    bench = benches(session)
+    client, protocol = bench.connect()
+    server, stream = bench.let_in()
+    while server.send(FLOOD):
+        bench.run()
+    assert not stream.transport.reading
+    session.answers["receive_upstream"] = lambda chunk: []
+    client.abort()
+    protocol.transport.write(b"notice it")
+    bench.run()
+    assert session.heard("downstream_lost") == [[]]
+    server.say(b"250 after all")
+    bench.run()
+    assert session.heard("receive_upstream")[-1] == [b"250 after all"]
+    server.close()
+    bench.run()
+    assert bench.outcomes() == {"upstream_lost": 1}
+
+
+# The clock
+
+
+@pytest.mark.parametrize("waiting", list(TIMEOUTS))
+def test_each_wait_has_its_deadline(benches, waiting):
+    session = FakeSession(start=lambda: session.wait(waiting) or [])
+    bench = benches(session)
+    client, _ = bench.connect()
+    bench.run(TIMEOUTS[waiting] - 0.1)
+    assert not session.heard("expired")
+    bench.run(0.2)
+    assert session.heard("expired") == [[]]
+    bench.run(FOREVER)
+    assert session.heard("expired") == [[]]
+    client.close()
+
+
+@pytest.mark.parametrize("waiting", [Waiting.UPSTREAM_LOGIN, Waiting.NOBODY])
+def test_what_is_bounded_elsewhere_has_none_here(benches, waiting):
+    session = FakeSession(start=lambda: session.wait(waiting) or [])
+    bench = benches(session)
+    bench.connect()
+    bench.run(FOREVER)
+    assert not session.heard("expired")
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_octets_that_trickle_in_do_not_put_a_deadline_off(benches):
+    session = FakeSession(start=lambda: session.wait(Waiting.DOWNSTREAM_LINE) or [])
+    bench = benches(session)
+    client, _ = bench.connect()
+    for _ in range(59):
+        bench.run(1)
+        client.say(b"x")
+    assert not session.heard("expired")
+    bench.run(2)
+    assert session.heard("expired")
+
+
+def test_a_new_wait_has_a_new_deadline(benches):
+    session = FakeSession(start=lambda: session.wait(Waiting.DOWNSTREAM_LINE) or [])
+    session.answers["receive_downstream"] = lambda chunk: session.wait(Waiting.DOWNSTREAM_LINE) or []
+    bench = benches(session)
+    client, _ = bench.connect()
+    for _ in range(5):
+        bench.run(50)
+        client.say(b"x")
+    bench.run(50)
+    assert not session.heard("expired")
+    bench.run(11)
+    assert session.heard("expired")
+
+
+def test_content_has_no_deadline_while_the_server_holds_it_back(benches):
+    session = pipe()
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in(timeouts=Timeouts(write=FOREVER))
+    session.wait(Waiting.DOWNSTREAM_CONTENT)
+    while client.send(FLOOD):
+        bench.run()
+    bench.run(TIMEOUTS[Waiting.DOWNSTREAM_CONTENT] * 3)
+    assert not session.heard("expired")
+    while server.hear():
+        bench.run()
+    bench.run(TIMEOUTS[Waiting.DOWNSTREAM_CONTENT] - 1)
+    assert not session.heard("expired")
+    bench.run(2)
+    assert session.heard("expired")
+
+
+@pytest.mark.parametrize("waiting", UPSTREAM_WAITS)
+def test_the_server_has_no_deadline_while_the_client_holds_its_words_back(benches, waiting):
+    session = pipe(downstream_lost=list)
+    bench = benches(session)
+    client, protocol = bench.connect()
+    server, _ = bench.let_in()
+    protocol._to_downstream.stall_seconds = FOREVER
+    session.wait(waiting)
+    while server.send(FLOOD):
+        bench.run()
+    bench.run(TIMEOUTS[waiting] * 3)
+    assert not session.heard("expired")
+    while client.hear():
+        bench.run()
+    bench.run(TIMEOUTS[waiting] - 1)
+    assert not session.heard("expired")
+    bench.run(2)
+    assert session.heard("expired")
+
+
+@pytest.mark.parametrize("waiting", UPSTREAM_WAITS)
+def test_the_destinations_read_timeout_bounds_every_wait_for_its_server(benches, waiting):
+    session = pipe()
+    bench = benches(session)
+    bench.connect()
+    bench.let_in(timeouts=Timeouts(read=9))
+    session.wait(waiting)
+    bench.protocols[0]._tell(lambda: None)
+    bench.run(8)
+    assert not session.heard("expired")
+    bench.run(2)
+    assert session.heard("expired")
+
+
+def test_the_next_server_is_not_bound_by_the_last_ones_timeouts(benches):
+    session = pipe(upstream_lost=lambda error: [OpenUpstream()])
+    bench = benches(session)
+    bench.connect()
+    server, _ = bench.let_in(timeouts=Timeouts(read=9))
+    server.close()
+    bench.run()
+    bench.let_in()
+    session.wait(Waiting.UPSTREAM_REPLY)
+    bench.protocols[0]._tell(lambda: None)
+    bench.run(100)
+    assert not session.heard("expired")
+
+
+def test_the_destinations_timeout_does_not_bound_the_client(benches):
+    session = pipe()
+    bench = benches(session)
+    bench.connect()
+    bench.let_in(timeouts=Timeouts(read=9))
+    session.wait(Waiting.DOWNSTREAM_COMMAND)
+    bench.protocols[0]._tell(lambda: None)
+    bench.run(100)
+    assert not session.heard("expired")
+
+
+# The end of a session
+
+
+def closing(outcome, words=b"421 bye\r\n"):
+    return FakeSession(receive_downstream=lambda chunk: [SendDownstream(words), CloseDownstream(outcome)])
+
+
+def test_the_last_reply_arrives_though_the_client_goes_on_sending(benches):
+    bench = benches(closing("too_many_errors"))
+    client, protocol = bench.connect()
+    client.say(b"x")
+    bench.run()
+    for _ in range(20):
+        client.say(b"y" * 10000)
+        bench.run(0.1)
+    assert client.hear() == b"421 bye\r\n"
+    assert client.over
+    assert protocol.transport.connected
+    client.close()
+    bench.run()
+    assert not protocol.transport.connected
+    assert not bench.factory.sessions
+    assert bench.outcomes() == {"too_many_errors": 1}
+
+
+def test_a_client_that_never_stops_sending_is_cut_off(benches):
+    bench = benches(closing("bad_line"))
+    client, protocol = bench.connect()
+    client.say(b"x")
+    bench.run()
+    sent = 0
+    while protocol.transport.connected:
+        sent += client.send(b"y" * 65536)
+        bench.run()
+        assert sent <= MAX_DRAINED_OCTETS + 65536 + PIPE_OCTETS
+    assert sent > MAX_DRAINED_OCTETS
+    assert bench.clock.seconds() == 0
+
+
+def test_a_client_that_does_not_close_is_cut_off_after_a_while(benches):
+    bench = benches(closing("downstream_timeout"))
+    client, protocol = bench.connect()
+    client.say(b"x")
+    bench.run(CLOSE - 0.1)
+    assert protocol.transport.connected
+    assert client.hear() == b"421 bye\r\n"
+    bench.run(0.2)
+    assert not protocol.transport.connected
+
+
+def test_a_slow_client_gets_all_of_the_last_words(benches):
+    words = b"z" * 200_000 + b"421 bye\r\n"
+    bench = benches(closing("upstream_421", words))
+    client, _ = bench.connect()
+    client.say(b"x")
+    heard = b""
+    for _ in range(10):
+        bench.run(CLOSE / 12)
+        heard += client.hear()
+    assert heard == words
+    assert client.over
+
+
+def test_a_client_that_does_not_read_its_last_words_is_cut_off(benches):
+    for outcome in ("quit", "bad_line"):
+        bench = benches(closing(outcome, b"z" * 200_000))
+        client, protocol = bench.connect()
+        client.say(b"x")
+        bench.run(CLOSE - 0.1)
+        assert protocol.transport.connected
+        bench.run(0.2)
+        assert not protocol.transport.connected
+        assert bench.outcomes() == {outcome: 1}
+
+
+def test_after_quit_nobody_waits(benches):
+    bench = benches(closing("quit", b"221 bye\r\n"))
+    client, protocol = bench.connect()
+    client.say(b"QUIT\r\n")
+    bench.run()
+    assert client.hear() == b"221 bye\r\n"
+    assert client.over
+    assert not protocol.transport.connected
+    assert bench.clock.seconds() == 0
+
+
+def test_a_client_that_has_closed_its_side_is_not_waited_for(benches):
+    session = FakeSession(
+        downstream_ended=lambda: [SendDownstream(b"250 ok\r\n"), CloseDownstream("downstream_closed")]
+    )
+    bench = benches(session)
+    client, protocol = bench.connect()
+    client.say(b"NOOP\r\n")
+    client.shutdown()
+    bench.run()
+    assert client.hear() == b"250 ok\r\n"
+    assert not protocol.transport.connected
+    assert bench.clock.seconds() == 0
+    assert bench.outcomes() == {"downstream_closed": 1}
+
+
+def test_a_half_closing_client_may_still_be_answered_later(benches):
+    session = pipe()
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    client.say(b"MAIL")
+    client.shutdown()
+    bench.run(3)
+    assert session.heard("downstream_ended") == [[]]
+    server.say(b"250 ok\r\n")
+    bench.run()
+    assert client.hear() == b"250 ok\r\n"
+
+
+def test_a_client_that_is_aborted_sees_a_broken_transfer(benches):
+    session = FakeSession(
+        receive_downstream=lambda chunk: [SendDownstream(b"half a mail"), AbortDownstream("upstream_lost")]
+    )
+    bench = benches(session)
+    client, _ = bench.connect()
+    client.say(b"RETR 1\r\n")
+    bench.run()
+    with pytest.raises(ConnectionResetError):
+        client.hear()
+    assert bench.outcomes() == {"upstream_lost": 1}
+    assert not bench.factory.sessions
+
+
+def test_a_session_may_go_on_when_the_client_is_gone(benches):
+    session = pipe(
+        downstream_lost=list,
+        receive_upstream=lambda chunk: [SendDownstream(chunk), ReleaseUpstream(), CloseDownstream("downstream_lost")],
+    )
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    client.close()
+    bench.run(50)
+    assert bench.outcomes() == {}
+    assert len(bench.factory.sessions) == 1
+    server.say(b"250 queued\r\n")
+    bench.run()
+    assert bench.outcomes() == {"downstream_lost": 1}
+    assert not bench.factory.sessions
+    assert server.hear() == b"QUIT\r\n"
+
+
+def test_what_is_reported_is_counted_and_escaped(benches):
+    session = FakeSession(receive_downstream=lambda chunk: [Report("bad_line", {"text": chunk, "octets": 5})])
+    bench = benches(session)
+    client, _ = bench.connect()
+    client.say(b"\x1b[31mred\r\n")
+    bench.run()
+    assert bench.counters.events == {"bad_line": 1}
+    assert r"bad line: text \x1b[31mred\x0d\x0a, octets 5" in bench.lines()[-1]
+
+
+# The mail server's end
+
+
+def test_a_server_is_left_politely_in_the_background(benches):
+    session = pipe(receive_downstream=lambda chunk: [ReleaseUpstream(), CloseDownstream("quit")])
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    client.say(b"QUIT\r\n")
+    bench.run()
+    assert not bench.factory.sessions
+    assert server.hear() == b"QUIT\r\n"
+    assert not server.over
+    server.say(b"221 bye\r\n")
+    bench.run()
+    assert server.over
+    assert not bench.clock.getDelayedCalls()
+
+
+def test_a_server_that_does_not_answer_the_farewell_is_cut_off(benches):
+    session = pipe(receive_downstream=lambda chunk: [ReleaseUpstream(), CloseDownstream("quit")])
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    client.say(b"QUIT\r\n")
+    bench.run(FAREWELL - 0.1)
+    assert not server.over
+    bench.run(0.2)
+    assert server.over
+
+
+def test_an_aborted_server_hears_nothing_more(benches):
+    session = pipe(receive_downstream=lambda chunk: [SendUpstream(chunk), AbortUpstream()])
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    client.say(b"x")
+    bench.run()
+    with pytest.raises(ConnectionResetError):
+        server.hear()
+    assert not session.heard("upstream_lost")
+
+
+def test_after_the_server_is_lost_there_is_nobody_to_send_to(benches):
+    session = pipe(upstream_lost=lambda error: [])
+    bench = benches(session)
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    server.close()
+    bench.run()
+    ((error,),) = session.heard("upstream_lost")
+    assert isinstance(error, ConnectionLost)
+    client.say(b"anybody?")
+    bench.run()
+    assert session.heard("receive_downstream") == [[b"anybody?"]]
+    assert not bench.tracebacks()
+
+
+def test_a_full_server_that_is_lost_lets_the_client_go_on(benches):
+    session = pipe(upstream_lost=lambda error: [])
+    bench = benches(session)
+    client, protocol = bench.connect()
+    server, stream = bench.let_in()
+    while client.send(FLOOD):
+        bench.run()
+    assert not protocol.transport.reading
+    server.abort()
+    stream.transport.write(b"notice it")
+    bench.run()
+    assert protocol.transport.reading
+    assert session.heard("upstream_lost")
+
+
+# Opening
+
+
+def test_a_failure_to_open_is_told_and_logged(benches):
+    session = pipe(upstream_failed=lambda error: [SendDownstream(b"421 no\r\n"), CloseDownstream(error.outcome)])
+    bench = benches(session)
+    client, _ = bench.connect()
+    bench.openings[0].errback(RefusedSession("the mail server refused the session: 554 no"))
+    bench.run()
+    assert client.hear() == b"421 no\r\n"
+    assert bench.outcomes() == {"upstream_refused_session": 1}
+    assert any("refused the session: 554 no" in line for line in bench.lines())
+    assert not bench.tracebacks()
+
+
+@pytest.mark.parametrize("ready", [True, False])
+def test_an_answer_may_be_there_at_once(benches, ready):
+    session = pipe(upstream_failed=lambda error: [CloseDownstream(error.outcome)])
+    bench = benches(session)
+    stream = None
+    if not ready:
+        opening = fail(RefusedSession("no"))
+    else:
+        opening = Deferred()
+        bench.openings.append(opening)
+        _, stream = bench.let_in()
+    bench.openings.clear()
+    object.__setattr__(bench.factory._around, "open_upstream", lambda: opening)
+    bench.connect()
+    assert bool(session.heard("upstream_opened")) == ready
+    assert bool(session.heard("upstream_failed")) != ready
+    if stream is not None:
+        stream.abort()
+
+
+def test_a_client_that_goes_during_the_login_takes_the_attempt_along(benches):
+    session = pipe(downstream_lost=lambda: [AbortUpstream(), CloseDownstream("downstream_lost")])
+    bench = benches(session)
+    client, _ = bench.connect()
+    client.close()
+    bench.run()
+    assert bench.outcomes() == {}  # it may still want its answer
+    assert session.heard("downstream_ended") == [[]]
+    bench.protocols[0].transport.abortConnection()
+    bench.run()
+    assert bench.openings[0].was_given_up
+    assert bench.outcomes() == {"downstream_lost": 1}
+    assert not session.heard("upstream_failed")
+    assert not any("no session at the mail server" in line for line in bench.lines())
+
+
+def test_another_attempt_may_follow_one_that_was_given_up(benches):
+    session = pipe(receive_downstream=lambda chunk: [AbortUpstream(), OpenUpstream()])
+    bench = benches(session)
+    client, _ = bench.connect()
+    client.say(b"again")
+    bench.run()
+    assert len(bench.openings) == 2
+    bench.let_in("the second")
+    assert session.heard("upstream_opened") == [["the second"]]
+    assert not session.heard("upstream_failed")
+
+
+@pytest.mark.parametrize("error", [KeyError("secret"), CancelledError(), ZeroDivisionError()])
+def test_an_error_nobody_foresaw_ends_the_session_with_one_traceback(benches, error):
+    session = pipe()
+    bench = benches(session)
+    client, _ = bench.connect()
+    bench.openings[0].errback(error)
+    bench.run()
+    assert client.over
+    assert bench.outcomes() == {"internal_error": 1}
+    assert len(bench.tracebacks()) == 1
+    assert not session.heard("upstream_failed")
+
+
+EVENTS = ["start", "receive_downstream", "downstream_ended", "downstream_lost", "upstream_opened", "receive_upstream"]
+EVENTS += ["upstream_lost", "expired", "upstream_failed"]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_mistake_of_ours_ends_both_legs_with_one_traceback(benches, event):
+    session = pipe(**{event: lambda *details: 1 / 0})
+    bench = benches(session)
+    client, protocol = bench.connect()
+    server = None
+    if event == "upstream_failed":
+        bench.openings[0].errback(RefusedSession("no"))
+    elif event != "start":
+        server, _ = bench.let_in()
+    if server is not None and event != "upstream_opened":
+        client.say(b"x") if event == "receive_downstream" else None
+        server.say(b"x") if event == "receive_upstream" else None
+        client.shutdown() if event == "downstream_ended" else None
+        protocol.transport.abortConnection() if event == "downstream_lost" else None
+        server.close() if event == "upstream_lost" else None
+        session.wait(Waiting.UPSTREAM_REPLY)
+        protocol._tell(lambda: None) if event == "expired" else None
+    bench.run(FOREVER if event == "expired" else 0)
+    assert client.over
+    assert server is None or event == "upstream_lost" or server.over
+    assert bench.outcomes() == {"internal_error": 1}
+    assert len(bench.tracebacks()) == 1
+    assert not bench.factory.sessions
+
+
+def test_a_mistake_in_the_middle_of_other_decisions_ends_it_just_the_same(benches):
+    session = pipe(receive_downstream=lambda chunk: [SendUpstream(b"x"), "no action at all", CloseDownstream("quit")])
+    bench = benches(session)
+    client, _ = bench.connect()
+    bench.let_in()
+    client.say(b"x")
+    bench.run()
+    assert bench.outcomes() == {"internal_error": 1}
+    assert not bench.factory.sessions
+
+
+# From outside
+
+
+def test_stopping_ends_both_legs_at_once(benches):
+    bench = benches(pipe())
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    stopped = []
+    bench.factory.stop().addCallback(stopped.append)
+    bench.run()
+    assert client.over
+    assert server.over
+    assert stopped == [None]
+    assert bench.outcomes() == {"shutdown": 1}
+
+
+def test_stopping_a_login_gives_it_up(benches):
+    bench = benches(pipe())
+    bench.connect()
+    bench.factory.stop()
+    bench.run()
+    assert bench.openings[0].was_given_up
+    assert bench.outcomes() == {"shutdown": 1}
+
+
+def test_stopping_does_not_rename_what_has_ended(benches):
+    bench = benches(closing("bad_line"))
+    client, protocol = bench.connect()
+    client.say(b"x")
+    bench.run()
+    assert protocol.transport.connected
+    bench.factory.stop()
+    bench.run()
+    assert not protocol.transport.connected
+    assert bench.outcomes() == {"bad_line": 1}
+
+
+def test_stopping_a_session_without_a_client(benches):
+    bench = benches(pipe(downstream_lost=list))
+    bench.connect()
+    server, _ = bench.let_in()
+    bench.protocols[0].transport.abortConnection()
+    bench.run()
+    assert len(bench.factory.sessions) == 1
+    assert bench.factory.stop().called
+    bench.run()
+    assert server.over
+    assert bench.outcomes() == {"shutdown": 1}
+
+
+# Real sessions
+
+
+def smtp():
+    return SMTPSession(SMTPPolicy("proxy.test"))
+
+
+def pop3():
+    return POP3Session(POP3Policy())
+
+
+def extensions():
+    return Extensions(b"mail.test", {"PIPELINING": "", "8BITMIME": ""})
+
+
+SMTP_STATES = {
+    "greeted": [],
+    "in the middle of a line": [b"EHL"],
+    "logging in": [b"EHLO x\r\n"],
+    "logged in": [b"EHLO x\r\n", extensions],
+    "in a transaction": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n"],
+    "waiting for a reply": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n"],
+    "waiting for 354": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n", b"DATA\r\n"],
+    "in mail data": [
+        b"EHLO x\r\n",
+        extensions,
+        b"MAIL FROM:<a@b>\r\nDATA\r\n",
+        "250 a\r\n354 b\r\n",
+        b"Subject: x\r\n",
+    ],
+    "behind the dot": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\nDATA\r\n", "250 a\r\n354 b\r\n", b".\r\n"],
+    "resetting": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n", b"RSET\r\n"],
+    "swallowing": [b"BDAT 100\r\nabc"],
+    "closing": [b"\x16\x03\x01"],
+    "refused": [b"EHLO x\r\n", RefusedSession("no")],
+}
+POP3_STATES = {
+    "logging in": [],
+    "logged in": [lambda: POP3Capabilities({}, logged_in=True)],
+    "waiting for a status": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n"],
+    "in a body": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n", "+OK\r\nSubject: x\r\n"],
+    "quitting": [lambda: POP3Capabilities({}, logged_in=True), b"QUIT\r\n"],
+    "refused": [RefusedSession("no")],
+}
+STATES = [(smtp, name) for name in SMTP_STATES] + [(pop3, name) for name in POP3_STATES]
+
+
+def brought_to(benches, make, name):
+    """A session in that state, its client and, if there is one, its server."""
+    bench = benches(make)
+    client, protocol = bench.connect()
+    server = None
+    for step in (SMTP_STATES if make is smtp else POP3_STATES)[name]:
+        if isinstance(step, bytes):
+            client.say(step)
+        elif isinstance(step, str):
+            server.say(step.encode())
+        elif isinstance(step, Exception):
+            bench.openings[-1].errback(step)
+        else:
+            server, _ = bench.let_in(step())
+        bench.run()
+        client.hear()
+    return bench, client, server, protocol
+
+
+def vanish(bench, client, server, protocol):
+    client.abort()
+    protocol.transport.resumeProducing()
+
+
+def half_close(bench, client, server, protocol):
+    client.shutdown()
+
+
+def silence(bench, client, server, protocol):
+    pass
+
+
+def server_vanishes(bench, client, server, protocol):
+    if server is not None:
+        server.abort()
+    elif bench.openings and not bench.openings[0].called:
+        bench.openings[0].errback(ConnectionLost("gone"))
+
+
+def stop(bench, client, server, protocol):
+    bench.factory.stop()
+
+
+@pytest.mark.parametrize(("make", "name"), STATES)
+@pytest.mark.parametrize("event", [vanish, half_close, silence, server_vanishes, stop])
+def test_every_session_ends_once_whatever_happens_in_whatever_state(benches, make, name, event):
+    bench, client, server, protocol = brought_to(benches, make, name)
+    event(bench, client, server, protocol)
+    bench.run()
+    if (
+        event is vanish
+        and not (make is smtp and name == "behind the dot")
+        and not (make is pop3 and name == "quitting")
+    ):
+        assert not bench.factory.sessions
+        assert not bench.openings or bench.openings[0].called
+    if bench.openings and not bench.openings[0].called:
+        bench.openings[0].errback(RefusedSession("late, as the connector would be"))
+    bench.run(FOREVER)
+    assert sum(bench.outcomes().values()) == 1
+    assert not bench.factory.sessions
+    assert not bench.clock.getDelayedCalls()
+    assert not bench.network.transports
+    assert not bench.tracebacks()
+    if server is not None and name in ("in mail data", "waiting for 354"):
+        assert b"\r\n.\r\n" not in (server.hear() if not server.incoming.reset else b"")
+
+
+def test_a_whole_mail_passes_at_the_pace_of_a_slow_server(benches):
+    bench, client, server, _ = brought_to(benches, smtp, "in mail data")
+    server.hear()
+    sent, heard = 0, b""
+    data = FLOOD + b"\r\n.\r\n"
+    while len(heard) < len(data):
+        sent += client.send(data[sent:])
+        bench.run(1)
+        heard += server.receive(10000)
+        assert sent - len(heard) <= MOST_HELD
+    assert heard == data
+    server.say(b"250 queued\r\n")
+    client.say(b"QUIT\r\n")
+    bench.run()
+    assert client.hear() == b"250 queued\r\n221 2.0.0 proxy.test closing connection\r\n"
+    assert bench.outcomes() == {"quit": 1}
+
+
+def test_a_whole_mail_is_collected_at_the_pace_of_a_slow_client(benches):
+    bench, client, server, _ = brought_to(benches, pop3, "in a body")
+    client.hear()
+    sent, heard = 0, b""
+    data = FLOOD + b"\r\n.\r\n"
+    while len(heard) < len(data):
+        sent += server.send(data[sent:])
+        bench.run(1)
+        heard += client.receive(10000)
+        assert sent - len(heard) <= MOST_HELD
+    assert heard == data
+
+
+def test_refcounting_alone_frees_a_session_that_is_over(benches):
+    for make, name in [(smtp, "in mail data"), (smtp, "logged in"), (pop3, "in a body")]:
+        gc.collect()
+        gc.disable()
+        try:
+            bench, client, server, protocol = brought_to(benches, make, name)
+            stream = protocol._upstream
+            refs = [weakref.ref(each) for each in (protocol, protocol._session, stream, protocol._to_downstream)]
+            bench.protocols.clear()
+            del protocol, stream
+            assert all(ref() is not None for ref in refs)
+            server.abort()
+            client.abort()
+            bench.run(FOREVER)
+            bench.assert_clean()
+            bench.events.clear()
+            assert [ref() for ref in refs] == [None] * 4
+        finally:
+            gc.enable()
+
+
+# Behind TLS
+
+
+class TLSClient(Protocol):
+    def __init__(self, words=b""):
+        self.words = words
+        self.received = b""
+        self.reason = None
+
+    def connectionMade(self):
+        self.transport.write(self.words)
+
+    def dataReceived(self, data):
+        self.received += data
+
+    def connectionLost(self, reason):
+        self.reason = reason
+
+
+class TLSBench:
+    """The client and the listener of a bench, with TLS between them."""
+
+    def __init__(self, bench):
+        issued = Authority.create().issue("proxy.test")
+        from cryptography import x509  # noqa: PLC0415
+        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+        from OpenSSL import crypto  # noqa: PLC0415
+
+        options = CertificateOptions(
+            privateKey=crypto.PKey.from_cryptography_key(load_pem_private_key(issued.key_pem, None)),
+            certificate=crypto.X509.from_cryptography(x509.load_pem_x509_certificate(issued.certificate_pem)),
+        )
+        self.bench = bench
+        self._listener = TLSMemoryBIOFactory(options, False, bench.factory, clock=bench.clock)
+        self.server = self._listener.buildProtocol(None)
+
+    def connect(self, client):
+        factory = TwistedFactory.forProtocol(lambda: client)
+        wrapped = TLSMemoryBIOFactory(CertificateOptions(), True, factory, clock=self.bench.clock).buildProtocol(None)
+        self.bench.network.join(wrapped, self.server, as_tcp=True)
+        self.bench.run()
+        return client
+
+
+def test_a_client_behind_tls_is_greeted_after_the_handshake(benches):
+    bench = benches(smtp)
+    client = TLSBench(bench).connect(TLSClient(b"NOOP\r\n"))
+    assert client.received == b"220 proxy.test ESMTP mailproxy\r\n250 2.0.0 OK\r\n"
+    client.transport.abortConnection()
+    bench.run()
+    assert bench.outcomes() == {"downstream_lost": 1}
+
+
+def test_a_client_that_never_shakes_hands_is_cut_off(benches):
+    bench = benches(smtp)
+    tls = TLSBench(bench)
+    peer = bench.network.plug(tls.server, as_tcp=True)
+    bench.run(HANDSHAKE_SECONDS - 1)
+    assert not peer.over
+    assert peer.hear() == b""
+    bench.run(2)
+    assert peer.over
+    assert bench.outcomes() == {"downstream_lost": 1}
+
+
+def test_a_client_that_speaks_plainly_on_a_tls_port_is_cut_off_quietly(benches):
+    bench = benches(smtp)
+    tls = TLSBench(bench)
+    peer = bench.network.plug(tls.server, as_tcp=True)
+    peer.say(b"EHLO there\r\n")
+    bench.run()
+    assert peer.over
+    assert bench.outcomes() == {"downstream_lost": 1}
+    assert not bench.tracebacks()
+
+
+@pytest.mark.parametrize("word", [b"QUIT\r\n", b"GET / HTTP/1.1\r\n"])
+def test_the_last_words_arrive_behind_tls_with_a_proper_goodbye(benches, word):
+    bench = benches(smtp)
+    client = TLSBench(bench).connect(TLSClient(word))
+    assert client.received.splitlines()[-1][:3] in (b"221", b"421")
+    assert client.reason is not None
+    assert client.reason.check(ConnectionDone)
+    assert bench.clock.seconds() == 0
+
+
+def test_a_client_behind_tls_that_goes_on_sending_still_gets_the_last_words(benches):
+    bench = benches(smtp)
+    client = TLSBench(bench).connect(TLSClient(b"GET / HTTP/1.1\r\n" + b"x" * 500_000))
+    bench.run()
+    assert b"421 4.7.0 This is a mail server\r\n" in client.received
+    assert client.reason is not None
+
+
+@pytest.mark.parametrize("to_server", [True, False])
+def test_a_slow_receiver_slows_the_sender_behind_tls_too(benches, to_server):
+    bench = benches(pipe())
+    client = TLSBench(bench).connect(TLSClient())
+    server, stream = bench.let_in()
+    if to_server:
+        client.transport.write(FLOOD)
+        heard = b""
+        while len(heard) < len(FLOOD):
+            bench.run()
+            assert len(stream.transport.buffer) <= HIGH_MARK + 2 * bench.network.read_octets
+            heard += server.receive(10000)
+        assert heard == FLOOD
+    else:
+        client.transport.pauseProducing()
+        while server.send(FLOOD):
+            bench.run()
+        assert not stream.transport.reading
+        client.transport.resumeProducing()
+        bench.run()
+        assert len(client.received) < len(FLOOD)
+        assert FLOOD.startswith(client.received[:100])
+        assert stream.transport.reading
+    client.transport.abortConnection()
+    bench.run()
+
+
+def test_succeed_is_not_needed():
+    assert succeed(None).called
