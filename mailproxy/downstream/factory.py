@@ -69,8 +69,7 @@ class SessionFactory(ServerFactory):
             return TurnedAway(self.crowded, self._around.clock, self._around.close_seconds)
         for room in self._rooms:
             room.taken += 1
-        peer = f"{addr.host}:{addr.port}" if hasattr(addr, "port") else "a local socket"
-        protocol = SessionProtocol(self.make_session(), self._around, self.log.session(peer), self._gone)
+        protocol = SessionProtocol(self.make_session(), self._around, self.log.session(_place(addr)), self._gone)
         self.sessions.add(protocol)
         return protocol
 
@@ -92,6 +91,13 @@ class SessionFactory(ServerFactory):
         if self._all_gone is not None and not self.sessions:
             self._all_gone.callback(None)
             self._all_gone = None
+
+
+def _place(addr: Any) -> str:
+    """Where a client comes from, for the log."""
+    if not hasattr(addr, "port"):
+        return "a local socket"
+    return f"[{addr.host}]:{addr.port}" if ":" in addr.host else f"{addr.host}:{addr.port}"
 
 
 class TurnedAway(TwistedProtocol):

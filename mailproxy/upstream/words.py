@@ -22,7 +22,7 @@ def _forms(credentials: Credentials) -> list[str]:
     """
     A secret as it is, and as base64 shows it behind anything: of three alignments one is in every encoding.
     """
-    secret = credentials.secret.encode("utf-8")
+    secret = credentials.secret.encode("utf-8", "surrogatepass")
     whole = [b64encode(b"\0" * shift + secret).decode("ascii") for shift in range(3)]
     cores = [text[(0, 2, 3)[shift] :].rstrip("=")[:-1] for shift, text in enumerate(whole)]
     return [credentials.secret, *(core for core in cores if len(core) >= 4)]

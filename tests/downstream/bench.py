@@ -10,9 +10,16 @@ from mailproxy.destination.model import Destination, Login, MailProtocol, Timeou
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.protocol import Surroundings
 from mailproxy.observe.sessions import ListenerLog
-from mailproxy.session.actions import CloseDownstream, OpenUpstream, SendDownstream, SendUpstream, Waiting
+from mailproxy.session.actions import (
+    AbortUpstream,
+    CloseDownstream,
+    OpenUpstream,
+    SendDownstream,
+    SendUpstream,
+    Waiting,
+)
 from mailproxy.upstream.stream import UpstreamStream
-from tests.support.transports import Network
+from tests.support.transports import HIGH_MARK, PIPE_OCTETS, READ_OCTETS, Network
 
 STALL, CLOSE, FAREWELL = 180.0, 5.0, 4.0
 TIMEOUTS = {
@@ -27,6 +34,9 @@ TIMEOUTS = {
     Waiting.DOWNSTREAM_CONTENT: 290.0,
 }
 FOREVER = 3600.0
+FLOOD = b"0123456789abcdef" * 65536
+MOST_HELD = HIGH_MARK + READ_OCTETS + 3 * PIPE_OCTETS
+"""A full write buffer, the read that filled it, and what the kernels of both connections hold."""
 CROWDED = b"421 crowded\r\n"
 
 
@@ -114,7 +124,7 @@ def pipe(**answers):
             "start": lambda: [OpenUpstream()],
             "receive_downstream": lambda chunk: [SendUpstream(chunk)],
             "receive_upstream": lambda chunk: [SendDownstream(chunk)],
-            "downstream_lost": lambda: [CloseDownstream("downstream_lost")],
+            "downstream_lost": lambda: [AbortUpstream(), CloseDownstream("downstream_lost")],
             "upstream_lost": lambda error: [CloseDownstream("upstream_lost")],
         }
         | answers

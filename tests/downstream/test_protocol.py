@@ -1,20 +1,11 @@
 """One mail client joined to a session: the flow of octets, the clock, every end."""
 
-import gc
-import weakref
-
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, fail, succeed
-from twisted.internet.error import ConnectionDone
-from twisted.internet.protocol import Factory as TwistedFactory
-from twisted.internet.protocol import Protocol
-from twisted.internet.ssl import CertificateOptions
-from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.internet.defer import CancelledError, Deferred, fail
 
 from mailproxy.destination.model import Timeouts
-from mailproxy.downstream.protocol import HANDSHAKE_SECONDS, MAX_DRAINED_OCTETS
+from mailproxy.downstream.protocol import MAX_DRAINED_OCTETS
 from mailproxy.errors import ConnectionLost, RefusedSession, UpstreamTimeout
-from mailproxy.sandbox.pki import Authority
 from mailproxy.session.actions import (
     AbortDownstream,
     AbortUpstream,
@@ -26,39 +17,10 @@ from mailproxy.session.actions import (
     SendUpstream,
     Waiting,
 )
-from mailproxy.session.pop3 import POP3Policy, POP3Session
-from mailproxy.session.smtp import SMTPSession
-from mailproxy.session.smtp_policy import SMTPPolicy
-from mailproxy.wire.pop3 import POP3Capabilities
-from mailproxy.wire.smtp import Extensions
-from tests.downstream.bench import CLOSE, FAREWELL, FOREVER, STALL, TIMEOUTS, Bench, FakeSession, pipe
+from tests.downstream.bench import CLOSE, FAREWELL, FLOOD, FOREVER, MOST_HELD, STALL, TIMEOUTS, FakeSession, pipe
 from tests.support.transports import HIGH_MARK, PIPE_OCTETS
 
 UPSTREAM_WAITS = [waiting for waiting in TIMEOUTS if waiting.name.startswith("UPSTREAM")]
-FLOOD = b"0123456789abcdef" * 65536
-MOST_HELD = HIGH_MARK + 64 * 1024 + 3 * PIPE_OCTETS
-"""A full write buffer, the read that filled it, and what the kernels of both connections hold."""
-
-
-@pytest.fixture
-def benches():
-    """Makes benches; whatever a test leaves of their sessions has to end by itself once the clients are gone."""
-    made = []
-
-    def make(session, **more):
-        make_session = session if callable(session) else lambda: session
-        made.append(Bench(make_session, **more))
-        return made[-1]
-
-    yield make
-    for bench in made:
-        bench.run(FOREVER)
-        for protocol in bench.protocols:
-            if getattr(protocol.transport, "connected", False):
-                protocol.transport.abortConnection()
-        bench.run(FOREVER)
-        bench.assert_clean()
-
 
 # The flow of octets
 
@@ -397,6 +359,24 @@ def test_the_last_reply_arrives_though_the_client_goes_on_sending(benches):
     assert not protocol.transport.connected
     assert not bench.factory.sessions
     assert bench.outcomes() == {"too_many_errors": 1}
+
+
+def test_what_the_session_did_not_want_to_read_does_not_destroy_its_last_words(benches):
+    session = closing("too_many_errors")
+    bench = benches(session)
+    client, protocol = bench.connect()
+    session.reading = False
+    protocol._tell(lambda: None)
+    client.say(b"more and more")
+    bench.run()
+    assert not session.heard("receive_downstream")
+    protocol._tell(session.receive_downstream, b"")
+    bench.run()
+    assert client.hear() == b"421 bye\r\n"
+    client.close()
+    bench.run()
+    assert not bench.factory.sessions
+    assert bench.clock.seconds() == 0
 
 
 def test_a_client_that_never_stops_sending_is_cut_off(benches):
@@ -770,295 +750,3 @@ def test_stopping_a_session_without_a_client(benches):
     bench.run()
     assert server.over
     assert bench.outcomes() == {"shutdown": 1}
-
-
-# Real sessions
-
-
-def smtp():
-    return SMTPSession(SMTPPolicy("proxy.test"))
-
-
-def pop3():
-    return POP3Session(POP3Policy())
-
-
-def extensions():
-    return Extensions(b"mail.test", {"PIPELINING": "", "8BITMIME": ""})
-
-
-SMTP_STATES = {
-    "greeted": [],
-    "in the middle of a line": [b"EHL"],
-    "logging in": [b"EHLO x\r\n"],
-    "logged in": [b"EHLO x\r\n", extensions],
-    "in a transaction": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n"],
-    "waiting for a reply": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n"],
-    "waiting for 354": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n", b"DATA\r\n"],
-    "in mail data": [
-        b"EHLO x\r\n",
-        extensions,
-        b"MAIL FROM:<a@b>\r\nDATA\r\n",
-        "250 a\r\n354 b\r\n",
-        b"Subject: x\r\n",
-    ],
-    "behind the dot": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\nDATA\r\n", "250 a\r\n354 b\r\n", b".\r\n"],
-    "resetting": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n", b"RSET\r\n"],
-    "swallowing": [b"BDAT 100\r\nabc"],
-    "closing": [b"\x16\x03\x01"],
-    "refused": [b"EHLO x\r\n", RefusedSession("no")],
-}
-POP3_STATES = {
-    "logging in": [],
-    "logged in": [lambda: POP3Capabilities({}, logged_in=True)],
-    "waiting for a status": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n"],
-    "in a body": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n", "+OK\r\nSubject: x\r\n"],
-    "quitting": [lambda: POP3Capabilities({}, logged_in=True), b"QUIT\r\n"],
-    "refused": [RefusedSession("no")],
-}
-STATES = [(smtp, name) for name in SMTP_STATES] + [(pop3, name) for name in POP3_STATES]
-
-
-def brought_to(benches, make, name):
-    """A session in that state, its client and, if there is one, its server."""
-    bench = benches(make)
-    client, protocol = bench.connect()
-    server = None
-    for step in (SMTP_STATES if make is smtp else POP3_STATES)[name]:
-        if isinstance(step, bytes):
-            client.say(step)
-        elif isinstance(step, str):
-            server.say(step.encode())
-        elif isinstance(step, Exception):
-            bench.openings[-1].errback(step)
-        else:
-            server, _ = bench.let_in(step())
-        bench.run()
-        client.hear()
-    return bench, client, server, protocol
-
-
-def vanish(bench, client, server, protocol):
-    client.abort()
-    protocol.transport.resumeProducing()
-
-
-def half_close(bench, client, server, protocol):
-    client.shutdown()
-
-
-def silence(bench, client, server, protocol):
-    pass
-
-
-def server_vanishes(bench, client, server, protocol):
-    if server is not None:
-        server.abort()
-    elif bench.openings and not bench.openings[0].called:
-        bench.openings[0].errback(ConnectionLost("gone"))
-
-
-def stop(bench, client, server, protocol):
-    bench.factory.stop()
-
-
-@pytest.mark.parametrize(("make", "name"), STATES)
-@pytest.mark.parametrize("event", [vanish, half_close, silence, server_vanishes, stop])
-def test_every_session_ends_once_whatever_happens_in_whatever_state(benches, make, name, event):
-    bench, client, server, protocol = brought_to(benches, make, name)
-    event(bench, client, server, protocol)
-    bench.run()
-    if (
-        event is vanish
-        and not (make is smtp and name == "behind the dot")
-        and not (make is pop3 and name == "quitting")
-    ):
-        assert not bench.factory.sessions
-        assert not bench.openings or bench.openings[0].called
-    if bench.openings and not bench.openings[0].called:
-        bench.openings[0].errback(RefusedSession("late, as the connector would be"))
-    bench.run(FOREVER)
-    assert sum(bench.outcomes().values()) == 1
-    assert not bench.factory.sessions
-    assert not bench.clock.getDelayedCalls()
-    assert not bench.network.transports
-    assert not bench.tracebacks()
-    if server is not None and name in ("in mail data", "waiting for 354"):
-        assert b"\r\n.\r\n" not in (server.hear() if not server.incoming.reset else b"")
-
-
-def test_a_whole_mail_passes_at_the_pace_of_a_slow_server(benches):
-    bench, client, server, _ = brought_to(benches, smtp, "in mail data")
-    server.hear()
-    sent, heard = 0, b""
-    data = FLOOD + b"\r\n.\r\n"
-    while len(heard) < len(data):
-        sent += client.send(data[sent:])
-        bench.run(1)
-        heard += server.receive(10000)
-        assert sent - len(heard) <= MOST_HELD
-    assert heard == data
-    server.say(b"250 queued\r\n")
-    client.say(b"QUIT\r\n")
-    bench.run()
-    assert client.hear() == b"250 queued\r\n221 2.0.0 proxy.test closing connection\r\n"
-    assert bench.outcomes() == {"quit": 1}
-
-
-def test_a_whole_mail_is_collected_at_the_pace_of_a_slow_client(benches):
-    bench, client, server, _ = brought_to(benches, pop3, "in a body")
-    client.hear()
-    sent, heard = 0, b""
-    data = FLOOD + b"\r\n.\r\n"
-    while len(heard) < len(data):
-        sent += server.send(data[sent:])
-        bench.run(1)
-        heard += client.receive(10000)
-        assert sent - len(heard) <= MOST_HELD
-    assert heard == data
-
-
-def test_refcounting_alone_frees_a_session_that_is_over(benches):
-    for make, name in [(smtp, "in mail data"), (smtp, "logged in"), (pop3, "in a body")]:
-        gc.collect()
-        gc.disable()
-        try:
-            bench, client, server, protocol = brought_to(benches, make, name)
-            stream = protocol._upstream
-            refs = [weakref.ref(each) for each in (protocol, protocol._session, stream, protocol._to_downstream)]
-            bench.protocols.clear()
-            del protocol, stream
-            assert all(ref() is not None for ref in refs)
-            server.abort()
-            client.abort()
-            bench.run(FOREVER)
-            bench.assert_clean()
-            bench.events.clear()
-            assert [ref() for ref in refs] == [None] * 4
-        finally:
-            gc.enable()
-
-
-# Behind TLS
-
-
-class TLSClient(Protocol):
-    def __init__(self, words=b""):
-        self.words = words
-        self.received = b""
-        self.reason = None
-
-    def connectionMade(self):
-        self.transport.write(self.words)
-
-    def dataReceived(self, data):
-        self.received += data
-
-    def connectionLost(self, reason):
-        self.reason = reason
-
-
-class TLSBench:
-    """The client and the listener of a bench, with TLS between them."""
-
-    def __init__(self, bench):
-        issued = Authority.create().issue("proxy.test")
-        from cryptography import x509  # noqa: PLC0415
-        from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
-        from OpenSSL import crypto  # noqa: PLC0415
-
-        options = CertificateOptions(
-            privateKey=crypto.PKey.from_cryptography_key(load_pem_private_key(issued.key_pem, None)),
-            certificate=crypto.X509.from_cryptography(x509.load_pem_x509_certificate(issued.certificate_pem)),
-        )
-        self.bench = bench
-        self._listener = TLSMemoryBIOFactory(options, False, bench.factory, clock=bench.clock)
-        self.server = self._listener.buildProtocol(None)
-
-    def connect(self, client):
-        factory = TwistedFactory.forProtocol(lambda: client)
-        wrapped = TLSMemoryBIOFactory(CertificateOptions(), True, factory, clock=self.bench.clock).buildProtocol(None)
-        self.bench.network.join(wrapped, self.server, as_tcp=True)
-        self.bench.run()
-        return client
-
-
-def test_a_client_behind_tls_is_greeted_after_the_handshake(benches):
-    bench = benches(smtp)
-    client = TLSBench(bench).connect(TLSClient(b"NOOP\r\n"))
-    assert client.received == b"220 proxy.test ESMTP mailproxy\r\n250 2.0.0 OK\r\n"
-    client.transport.abortConnection()
-    bench.run()
-    assert bench.outcomes() == {"downstream_lost": 1}
-
-
-def test_a_client_that_never_shakes_hands_is_cut_off(benches):
-    bench = benches(smtp)
-    tls = TLSBench(bench)
-    peer = bench.network.plug(tls.server, as_tcp=True)
-    bench.run(HANDSHAKE_SECONDS - 1)
-    assert not peer.over
-    assert peer.hear() == b""
-    bench.run(2)
-    assert peer.over
-    assert bench.outcomes() == {"downstream_lost": 1}
-
-
-def test_a_client_that_speaks_plainly_on_a_tls_port_is_cut_off_quietly(benches):
-    bench = benches(smtp)
-    tls = TLSBench(bench)
-    peer = bench.network.plug(tls.server, as_tcp=True)
-    peer.say(b"EHLO there\r\n")
-    bench.run()
-    assert peer.over
-    assert bench.outcomes() == {"downstream_lost": 1}
-    assert not bench.tracebacks()
-
-
-@pytest.mark.parametrize("word", [b"QUIT\r\n", b"GET / HTTP/1.1\r\n"])
-def test_the_last_words_arrive_behind_tls_with_a_proper_goodbye(benches, word):
-    bench = benches(smtp)
-    client = TLSBench(bench).connect(TLSClient(word))
-    assert client.received.splitlines()[-1][:3] in (b"221", b"421")
-    assert client.reason is not None
-    assert client.reason.check(ConnectionDone)
-    assert bench.clock.seconds() == 0
-
-
-def test_a_client_behind_tls_that_goes_on_sending_still_gets_the_last_words(benches):
-    bench = benches(smtp)
-    client = TLSBench(bench).connect(TLSClient(b"GET / HTTP/1.1\r\n" + b"x" * 500_000))
-    bench.run()
-    assert b"421 4.7.0 This is a mail server\r\n" in client.received
-    assert client.reason is not None
-
-
-@pytest.mark.parametrize("to_server", [True, False])
-def test_a_slow_receiver_slows_the_sender_behind_tls_too(benches, to_server):
-    bench = benches(pipe())
-    client = TLSBench(bench).connect(TLSClient())
-    server, stream = bench.let_in()
-    if to_server:
-        client.transport.write(FLOOD)
-        heard = b""
-        while len(heard) < len(FLOOD):
-            bench.run()
-            assert len(stream.transport.buffer) <= HIGH_MARK + 2 * bench.network.read_octets
-            heard += server.receive(10000)
-        assert heard == FLOOD
-    else:
-        client.transport.pauseProducing()
-        while server.send(FLOOD):
-            bench.run()
-        assert not stream.transport.reading
-        client.transport.resumeProducing()
-        bench.run()
-        assert len(client.received) < len(FLOOD)
-        assert FLOOD.startswith(client.received[:100])
-        assert stream.transport.reading
-    client.transport.abortConnection()
-    bench.run()
-
-
-def test_succeed_is_not_needed():
-    assert succeed(None).called

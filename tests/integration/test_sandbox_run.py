@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -56,12 +57,15 @@ def test_run_once_shows_the_transcript_for_both_tenants_and_both_protocols():
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_run_stays_until_it_is_told_to_end_and_leaves_nothing(tmp_path, number):
     with subprocess.Popen(
-        [*SANDBOX, "run"],
+        # A test run in the background of a script ignores SIGINT, and what it starts would, too.
+        ["env", "--default-signal=INT", *SANDBOX, "run"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         env={"TMPDIR": str(tmp_path), "PATH": "/usr/bin:/bin"},
     ) as process:
+        bound = threading.Timer(60, process.kill)
+        bound.start()
         text = ""
         assert process.stdout is not None
         for line in process.stdout:
@@ -71,6 +75,7 @@ def test_run_stays_until_it_is_told_to_end_and_leaves_nothing(tmp_path, number):
         assert [path.name.startswith("mailproxy-sandbox-") for path in tmp_path.iterdir()] == [True], text
         process.send_signal(number)
         rest = process.stdout.read()
+        bound.cancel()
         assert process.wait(20) == 0, text + rest
     check_transcript(text)
     assert rest == ""

@@ -339,6 +339,7 @@ class Network:
     All the connections of a test, and its clock.
 
     Args:
+        clock: another one than its own.
         choose: which of several possible steps comes next.
         pipe_octets: what is on its way in one direction, at most.
         high_mark: of the write buffers.
@@ -346,12 +347,13 @@ class Network:
 
     def __init__(
         self,
+        clock: Clock | None = None,
         *,
         choose: Callable[[list[Step]], Step] = the_first,
         pipe_octets: int = PIPE_OCTETS,
         high_mark: int = HIGH_MARK,
     ) -> None:
-        self.clock = Clock()
+        self.clock = clock or Clock()
         self.read_octets = READ_OCTETS
         self.write_octets = WRITE_OCTETS
         self._choose = choose

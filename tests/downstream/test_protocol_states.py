@@ -1,0 +1,178 @@
+"""Real sessions on a real protocol: each state ends, once, whatever happens; mails pass whole; nothing stays."""
+
+import gc
+import weakref
+
+import pytest
+
+from mailproxy.errors import ConnectionLost, RefusedSession
+from mailproxy.session.pop3 import POP3Policy, POP3Session
+from mailproxy.session.smtp import SMTPSession
+from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.wire.pop3 import POP3Capabilities
+from mailproxy.wire.smtp import Extensions
+from tests.downstream.bench import FLOOD, FOREVER, MOST_HELD
+
+
+def smtp():
+    return SMTPSession(SMTPPolicy("proxy.test"))
+
+
+def pop3():
+    return POP3Session(POP3Policy())
+
+
+def extensions():
+    return Extensions(b"mail.test", {"PIPELINING": "", "8BITMIME": ""})
+
+
+SMTP_STATES = {
+    "greeted": [],
+    "in the middle of a line": [b"EHL"],
+    "logging in": [b"EHLO x\r\n"],
+    "logged in": [b"EHLO x\r\n", extensions],
+    "in a transaction": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n"],
+    "waiting for a reply": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n"],
+    "waiting for 354": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n", b"DATA\r\n"],
+    "in mail data": [
+        b"EHLO x\r\n",
+        extensions,
+        b"MAIL FROM:<a@b>\r\nDATA\r\n",
+        "250 a\r\n354 b\r\n",
+        b"Subject: x\r\n",
+    ],
+    "behind the dot": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\nDATA\r\n", "250 a\r\n354 b\r\n", b".\r\n"],
+    "resetting": [b"EHLO x\r\n", extensions, b"MAIL FROM:<a@b>\r\n", "250 ok\r\n", b"RSET\r\n"],
+    "swallowing": [b"BDAT 100\r\nabc"],
+    "closing": [b"\x16\x03\x01"],
+    "refused": [b"EHLO x\r\n", RefusedSession("no")],
+}
+POP3_STATES = {
+    "logging in": [],
+    "logged in": [lambda: POP3Capabilities({}, logged_in=True)],
+    "waiting for a status": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n"],
+    "in a body": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n", "+OK\r\nSubject: x\r\n"],
+    "quitting": [lambda: POP3Capabilities({}, logged_in=True), b"QUIT\r\n"],
+    "refused": [RefusedSession("no")],
+}
+STATES = [(smtp, name) for name in SMTP_STATES] + [(pop3, name) for name in POP3_STATES]
+
+
+def brought_to(benches, make, name):
+    """A session in that state, its client and, if there is one, its server."""
+    bench = benches(make)
+    client, protocol = bench.connect()
+    server = None
+    for step in (SMTP_STATES if make is smtp else POP3_STATES)[name]:
+        if isinstance(step, bytes):
+            client.say(step)
+        elif isinstance(step, str):
+            server.say(step.encode())
+        elif isinstance(step, Exception):
+            bench.openings[-1].errback(step)
+        else:
+            server, _ = bench.let_in(step())
+        bench.run()
+        client.hear()
+    return bench, client, server, protocol
+
+
+def vanish(bench, client, server, protocol):
+    client.abort()
+    protocol.transport.resumeProducing()
+
+
+def half_close(bench, client, server, protocol):
+    client.shutdown()
+
+
+def silence(bench, client, server, protocol):
+    pass
+
+
+def server_vanishes(bench, client, server, protocol):
+    if server is not None:
+        server.abort()
+    elif bench.openings and not bench.openings[0].called:
+        bench.openings[0].errback(ConnectionLost("gone"))
+
+
+def stop(bench, client, server, protocol):
+    bench.factory.stop()
+
+
+@pytest.mark.parametrize(("make", "name"), STATES)
+@pytest.mark.parametrize("event", [vanish, half_close, silence, server_vanishes, stop])
+def test_every_session_ends_once_whatever_happens_in_whatever_state(benches, make, name, event):
+    bench, client, server, protocol = brought_to(benches, make, name)
+    event(bench, client, server, protocol)
+    bench.run()
+    if (
+        event is vanish
+        and not (make is smtp and name == "behind the dot")
+        and not (make is pop3 and name == "quitting")
+    ):
+        assert not bench.factory.sessions
+        assert not bench.openings or bench.openings[0].called
+    if bench.openings and not bench.openings[0].called:
+        bench.openings[0].errback(RefusedSession("late, as the connector would be"))
+    bench.run(FOREVER)
+    assert sum(bench.outcomes().values()) == 1
+    assert not bench.factory.sessions
+    assert not bench.clock.getDelayedCalls()
+    assert not bench.network.transports
+    assert not bench.tracebacks()
+    if server is not None and name in ("in mail data", "waiting for 354"):
+        assert b"\r\n.\r\n" not in (server.hear() if not server.incoming.reset else b"")
+
+
+def test_a_whole_mail_passes_at_the_pace_of_a_slow_server(benches):
+    bench, client, server, _ = brought_to(benches, smtp, "in mail data")
+    server.hear()
+    sent, heard = 0, b""
+    data = FLOOD + b"\r\n.\r\n"
+    while len(heard) < len(data):
+        sent += client.send(data[sent:])
+        bench.run(1)
+        heard += server.receive(10000)
+        assert sent - len(heard) <= MOST_HELD
+    assert heard == data
+    server.say(b"250 queued\r\n")
+    client.say(b"QUIT\r\n")
+    bench.run()
+    assert client.hear() == b"250 queued\r\n221 2.0.0 proxy.test closing connection\r\n"
+    assert bench.outcomes() == {"quit": 1}
+
+
+def test_a_whole_mail_is_collected_at_the_pace_of_a_slow_client(benches):
+    bench, client, server, _ = brought_to(benches, pop3, "in a body")
+    client.hear()
+    sent, heard = 0, b""
+    data = FLOOD + b"\r\n.\r\n"
+    while len(heard) < len(data):
+        sent += server.send(data[sent:])
+        bench.run(1)
+        heard += client.receive(10000)
+        assert sent - len(heard) <= MOST_HELD
+    assert heard == data
+
+
+def test_refcounting_alone_frees_a_session_that_is_over(benches):
+    for make, name in [(smtp, "in mail data"), (smtp, "logged in"), (pop3, "in a body")]:
+        gc.collect()
+        gc.disable()
+        try:
+            bench, client, server, protocol = brought_to(benches, make, name)
+            stream = protocol._upstream
+            refs = [weakref.ref(each) for each in (protocol, protocol._session, stream, protocol._to_downstream)]
+            bench.protocols.clear()
+            del protocol, stream
+            assert all(ref() is not None for ref in refs)
+            server.abort()
+            client.abort()
+            bench.run(FOREVER)
+            bench.assert_clean()
+            bench.events.clear()
+            assert [ref() for ref in refs] == [None] * 4
+        finally:
+            gc.enable()

@@ -1,0 +1,535 @@
+"""From a destination to a logged-in stream: every step bounded, every failure named, one more try for a token."""
+
+import gc
+import weakref
+
+import pytest
+from twisted.internet import error as failures
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IHostnameResolver
+from twisted.internet.protocol import Protocol
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from mailproxy.destination.model import (
+    Destination,
+    Login,
+    MailProtocol,
+    Password,
+    Timeouts,
+    TLSMode,
+    TLSSettings,
+    Token,
+)
+from mailproxy.errors import (
+    DestinationUnavailable,
+    DestinationUnknown,
+    DestinationUnusable,
+    HostNotFound,
+    LacksTLS,
+    LoopDetected,
+    NameLookupFailed,
+    RefusedLogin,
+    RefusedSession,
+    TLSFailed,
+    TokenRefused,
+    Unreachable,
+)
+from mailproxy.sandbox.pki import Authority
+from mailproxy.tls import ClientTLS, Trust
+from mailproxy.upstream import connector as connector_module
+from mailproxy.upstream.connector import Connector
+from mailproxy.upstream.stream import UpstreamStream
+from tests.support.transports import Network
+
+SECONDS = 20.0
+HOST = "mail.test"
+V4 = IPv4Address("TCP", "192.0.2.1", 587)
+V6 = IPv6Address("TCP", "2001:db8::1", 587)
+
+
+def destination(mode=TLSMode.REQUIRED, host=HOST, timeouts=None):
+    return Destination(
+        "d", MailProtocol.SMTP, host, 587, TLSSettings(mode), login=True, timeouts=timeouts or Timeouts()
+    )
+
+
+def with_token(token, **more):
+    return Login(destination(**more), Token("alice", token, 1e9))
+
+
+def with_password(password="sentinel", **more):
+    return Login(destination(**more), Password("alice", password))
+
+
+class Stream(UpstreamStream, Protocol):
+    """The test says how its login goes."""
+
+    def __init__(self, clock, login, tls):
+        super().__init__(clock, login, over_tls=login.destination.tls.mode is TLSMode.IMPLICIT)
+        self.tls = tls
+
+    def converse(self, chunk):
+        self.said = chunk
+
+
+@implementer(IHostnameResolver)
+class Resolver:
+    def __init__(self):
+        self.asked = []
+
+    def resolveHostName(self, receiver, host, portNumber):  # noqa: N803 - Twisted's
+        self.asked.append((host, receiver))
+        receiver.resolutionBegan(self)
+        return self
+
+    def cancel(self):
+        pass
+
+    def answer(self, *addresses):
+        _, receiver = self.asked[-1]
+        for address in addresses:
+            receiver.addressResolved(address)
+        receiver.resolutionComplete()
+
+
+class Logins:
+    """Answers are values, errors, or Deferreds of them."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+        self.replaced = []
+
+    async def _next(self):
+        answer = self.answers.pop(0)
+        if isinstance(answer, Deferred):
+            answer = await answer
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def login(self):
+        return await self._next()
+
+    async def replace(self, refused):
+        self.replaced.append(refused)
+        return await self._next()
+
+
+class Setting:
+    """A connector, and everything around it."""
+
+    def __init__(self, *answers, ours=False):
+        self.reactor = MemoryReactorClock()
+        self.resolver = Resolver()
+        self.reactor.installNameResolver(self.resolver)
+        self.network = Network(self.reactor)
+        self.logins = Logins(*answers)
+        self.streams = []
+        self.asked = []
+        self.ours = ours
+        trust = Trust(platform=False, bundles=(Authority.create().certificate_pem,))
+        self.connector = Connector(
+            self.reactor,
+            self.logins,
+            ClientTLS(trust),
+            self._make_stream,
+            is_ours=self._is_ours,
+            login_seconds=SECONDS,
+            connect_seconds=15.0,
+        )
+
+    def _make_stream(self, login, tls):
+        self.streams.append(Stream(self.reactor, login, tls))
+        return self.streams[-1]
+
+    def _is_ours(self, peer, own):
+        self.asked.append((peer, own))
+        return self.ours
+
+    def open(self):
+        self.outcome = []
+        self.opening = self.connector.open()
+        self.opening.addBoth(self.outcome.append)
+        return self
+
+    def resolve(self, *addresses):
+        self.resolver.answer(*addresses or [V4])
+        return self
+
+    @property
+    def connections(self):
+        return self.reactor.tcpClients
+
+    def connected(self, number=-1):
+        """The TCP connection is there: the mail server's end of it."""
+        host, port, factory, _, _ = self.connections[number]
+        self.server = self.network.plug(factory.buildProtocol(IPv4Address("TCP", host, port)), as_tcp=True)
+        self.network.settle()
+        return self
+
+    def unconnected(self, error, number=-1):
+        connector = self.reactor.connectors[number]
+        self.connections[number][2].clientConnectionFailed(connector, Failure(error))
+        return self
+
+    def refuse(self, *, temporary=False):
+        self.streams[-1].fail(RefusedLogin("535 no", temporary=temporary))
+        self.network.settle()
+        return self
+
+    def let_in(self):
+        self.streams[-1].logged_in("capabilities", pending=False)
+        return self
+
+    def advance(self, seconds):
+        self.network.advance(seconds)
+        return self
+
+    def failed(self, kind):
+        """It has failed in that way, and nothing of it is left."""
+        (failure,) = self.outcome
+        assert isinstance(failure, Failure), failure
+        assert failure.type is kind, failure
+        self.assert_nothing_left()
+        return str(failure.value)
+
+    def assert_nothing_left(self):
+        self.network.settle()
+        assert not self.reactor.getDelayedCalls()
+        assert not self.network.transports
+
+
+@pytest.fixture(autouse=True)
+def second_opinions(monkeypatch):
+    """The second lookup that says what was wrong with the first."""
+    asked = []
+
+    async def classify(reactor, host):
+        asked.append(host)
+        return HostNotFound(f"{host}: no such name")
+
+    monkeypatch.setattr(connector_module, "classify_lookup_failure", classify)
+    return asked
+
+
+# Success
+
+
+def test_a_login_comes_through():
+    setting = Setting(with_password()).open().resolve().connected().let_in()
+    assert setting.outcome == setting.streams
+    assert setting.outcome[0].capabilities == "capabilities"
+    assert not setting.reactor.getDelayedCalls()
+    assert setting.resolver.asked[0][0] == HOST
+    assert setting.connections[0][:2] == ("192.0.2.1", 587)
+    assert len(setting.asked) == 1
+    setting.streams[0].abort()
+
+
+@pytest.mark.parametrize(("said", "used"), [(None, 15.0), (3.0, 3.0)])
+def test_the_destination_may_say_how_long_a_connection_may_take(said, used):
+    setting = Setting(with_password(timeouts=Timeouts(connect=said))).open().resolve()
+    assert setting.connections[0][3] == used
+    setting.opening.cancel()
+
+
+@pytest.mark.parametrize("mode", [TLSMode.REQUIRED, TLSMode.OPPORTUNISTIC, TLSMode.NONE])
+def test_for_starttls_the_stream_gets_the_options(mode):
+    setting = Setting(with_password(mode=mode)).open().resolve().connected()
+    assert setting.streams[0].tls is not None
+    assert setting.server.hear() == b""
+    setting.opening.cancel()
+
+
+def test_over_implicit_tls_the_handshake_begins_at_once():
+    setting = Setting(with_password(mode=TLSMode.IMPLICIT)).open().resolve().connected()
+    assert setting.streams[0].tls is None
+    assert setting.server.hear()[:1] == b"\x16"
+    setting.opening.cancel()
+    setting.failed(CancelledError)
+
+
+def test_the_second_address_is_tried_when_the_first_does_not_answer():
+    setting = Setting(with_password()).open().resolve(V6, V4).advance(1)
+    assert [connection[0] for connection in setting.connections] == ["2001:db8::1", "192.0.2.1"]
+    setting.connected().let_in()
+    assert setting.outcome == setting.streams
+    assert setting.reactor.connectors[0].stoppedConnecting
+    setting.streams[0].abort()
+
+
+def test_what_connected_a_stream_does_not_keep_it_alive():
+    gc.collect()
+    gc.disable()
+    try:
+        setting = Setting(with_password()).open().resolve().connected().let_in()
+        gone = weakref.ref(setting.streams[0])
+        setting.streams[0].abort()
+        setting.network.settle()
+        setting.streams.clear()
+        setting.outcome.clear()
+        assert setting.connections
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
+# The deadline
+
+
+def test_a_silent_destination_service():
+    setting = Setting(Deferred()).open().advance(SECONDS - 0.1)
+    assert setting.outcome == []
+    setting.advance(0.2)
+    assert setting.failed(DestinationUnavailable) == ("no credentials within 20 s: we were looking up the destination")
+
+
+def test_a_silent_name_service(second_opinions):
+    setting = Setting(with_password()).open().advance(SECONDS + 1)
+    words = setting.failed(NameLookupFailed)
+    assert words == "no answer of the name service within 20 s: we were looking up mail.test"
+    assert second_opinions == []
+    setting.resolve()
+    assert setting.connections == []
+
+
+def test_a_host_that_does_not_answer():
+    setting = Setting(with_password()).open().resolve().advance(SECONDS + 1)
+    assert setting.failed(Unreachable) == "no connection within 20 s: we were connecting to mail.test:587"
+    assert all(connector.stoppedConnecting for connector in setting.reactor.connectors)
+
+
+def test_a_silent_mail_server():
+    setting = Setting(with_password()).open().resolve().connected()
+    setting.streams[0].doing = "waiting for the reply to EHLO"
+    setting.advance(SECONDS + 1)
+    assert setting.failed(RefusedSession) == "no login within 20 s: we were waiting for the reply to EHLO"
+    assert setting.server.over
+
+
+def test_a_silent_handshake():
+    setting = Setting(with_password(mode=TLSMode.IMPLICIT)).open().resolve().connected().advance(SECONDS + 1)
+    assert setting.failed(RefusedSession) == "no login within 20 s: we were waiting for the TLS handshake"
+
+
+def test_octets_that_trickle_in_do_not_put_the_deadline_off():
+    setting = Setting(with_password()).open().resolve().connected()
+    for _ in range(19):
+        setting.server.say(b"2")
+        setting.advance(1)
+    assert setting.outcome == []
+    setting.advance(1.1)
+    setting.failed(RefusedSession)
+
+
+def test_a_silent_token_service_behind_a_refusal():
+    setting = Setting(with_token("old"), Deferred()).open().resolve().connected().refuse().advance(SECONDS + 1)
+    assert setting.failed(DestinationUnavailable) == "no credentials within 20 s: we were getting a fresh token"
+
+
+def test_both_tries_share_one_deadline():
+    setting = Setting(with_token("old"), with_token("new")).open().resolve().connected().advance(12).refuse()
+    setting.resolve().connected().advance(7)
+    assert setting.outcome == []
+    setting.advance(1.1)
+    assert "no login within 20 s" in setting.failed(RefusedSession)
+
+
+def test_who_does_not_let_himself_be_stopped_is_not_waited_for():
+    class Stubborn(Logins):
+        async def login(self):
+            try:
+                await Deferred()
+            except CancelledError:
+                return await self._next()
+
+    late = Deferred()
+    setting = Setting()
+    setting.logins = setting.connector._logins = Stubborn(late)
+    setting.open().advance(SECONDS + 1)
+    setting.failed(DestinationUnavailable)
+    late.callback(with_password())
+    setting.resolve().connected().let_in()
+    assert len(setting.outcome) == 1
+    setting.assert_nothing_left()
+    assert setting.server.over
+
+
+# Giving up
+
+
+def looking_up():
+    return Setting(Deferred()).open()
+
+
+def resolving():
+    return Setting(with_password()).open()
+
+
+def connecting():
+    return resolving().resolve()
+
+
+def logging_in():
+    return connecting().connected()
+
+
+def fresh_token():
+    return Setting(with_token("old"), Deferred()).open().resolve().connected().refuse()
+
+
+def second_login():
+    setting = Setting(with_token("old"), with_token("new")).open().resolve().connected().refuse()
+    return setting.resolve().connected()
+
+
+@pytest.mark.parametrize("phase", [looking_up, resolving, connecting, logging_in, fresh_token, second_login])
+def test_an_attempt_can_be_given_up_at_any_time(phase, second_opinions):
+    setting = phase()
+    assert setting.outcome == []
+    setting.opening.cancel()
+    setting.failed(CancelledError)
+    setting.opening.cancel()
+    assert phase is not connecting or setting.reactor.connectors[0].stoppedConnecting
+    assert second_opinions == []
+
+
+# A refused login
+
+
+def test_a_refused_token_is_replaced_once():
+    setting = Setting(with_token("old"), with_token("new")).open().resolve().connected().refuse()
+    assert setting.server.over
+    assert [login.credentials.token for login in setting.logins.replaced] == ["old"]
+    setting.resolve().connected().let_in()
+    assert setting.outcome == setting.streams[1:]
+    assert setting.streams[1].login.credentials.token == "new"
+    assert not setting.reactor.getDelayedCalls()
+    setting.streams[1].abort()
+
+
+def test_a_fresh_token_that_is_refused_too_is_the_end():
+    setting = Setting(with_token("old"), with_token("new")).open().resolve().connected().refuse()
+    setting.resolve().connected().refuse()
+    assert setting.failed(RefusedLogin) == "535 no"
+    assert len(setting.logins.replaced) == 1
+    assert len(setting.connections) == 2
+
+
+def test_where_there_is_nothing_else_to_try_the_refusal_stands():
+    setting = Setting(with_password(), None).open().resolve().connected().refuse()
+    assert setting.failed(RefusedLogin) == "535 no"
+    assert len(setting.connections) == 1
+
+
+def test_a_temporary_refusal_is_no_reason_for_a_fresh_token():
+    setting = Setting(with_token("old")).open().resolve().connected().refuse(temporary=True)
+    setting.failed(RefusedLogin)
+    assert setting.logins.replaced == []
+
+
+def test_a_token_service_that_gives_no_fresh_token_is_the_reason():
+    setting = Setting(with_token("old"), TokenRefused("invalid_client")).open().resolve().connected().refuse()
+    assert setting.failed(TokenRefused) == "invalid_client"
+
+
+@pytest.mark.parametrize("error", [LacksTLS("no TLS"), TLSFailed("expired"), RefusedSession("554 no")])
+def test_other_failures_are_no_reason_for_another_try(error):
+    setting = Setting(with_token("old")).open().resolve().connected()
+    setting.streams[0].fail(error)
+    setting.failed(type(error))
+    assert setting.logins.replaced == []
+
+
+# What can be wrong
+
+
+@pytest.mark.parametrize("error", [DestinationUnknown("no such destination"), DestinationUnusable("Type", "wrong")])
+def test_an_error_of_the_lookup_is_passed_on(error):
+    setting = Setting(error).open()
+    assert setting.failed(type(error)) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (failures.ConnectionRefusedError(), "connection refused"),
+        (failures.NoRouteError(), "no route to the host"),
+        (failures.TCPTimedOutError(), "no answer in time"),
+        (failures.TimeoutError(), "no answer in time"),
+        (failures.ConnectBindError(), "ConnectBindError"),
+        (failures.ConnectError(osError=99, string="secret words"), "ConnectError"),
+    ],
+)
+def test_no_connection(error, why):
+    setting = Setting(with_password()).open().resolve().unconnected(error).advance(1)
+    assert setting.failed(Unreachable) == f"no connection to mail.test:587: {why}"
+
+
+def test_no_connection_to_any_of_several_addresses():
+    setting = Setting(with_password()).open().resolve(V6, V4).unconnected(failures.NoRouteError()).advance(1)
+    assert setting.outcome == []
+    setting.unconnected(failures.ConnectionRefusedError()).advance(1)
+    setting.failed(Unreachable)
+
+
+def test_a_name_without_addresses_gets_a_second_opinion(second_opinions):
+    setting = Setting(with_password()).open()
+    setting.resolver.answer()
+    assert setting.failed(HostNotFound) == "mail.test: no such name"
+    assert second_opinions == [HOST]
+
+
+@pytest.mark.parametrize("host", ["mail_server.test", "x" * 64 + ".test", "a b", "mail..test"])
+def test_a_host_that_is_none(host):
+    setting = Setting(with_password(host=host)).open()
+    assert setting.failed(DestinationUnusable).startswith("host: ")
+    assert setting.connections == []
+
+
+def test_tls_settings_that_cannot_be():
+    settings = TLSSettings(TLSMode.REQUIRED, minimum="TLSv9")
+    login = Login(Destination("d", MailProtocol.SMTP, HOST, 587, settings, login=True), Password("alice", "sentinel"))
+    assert "TLSv9" in Setting(login).open().failed(DestinationUnusable)
+
+
+def test_a_mail_server_that_closes_at_once():
+    setting = Setting(with_password()).open().resolve().connected()
+    setting.server.close()
+    setting.advance(0)
+    assert "waiting for the greeting" in setting.failed(RefusedSession)
+
+
+def test_a_way_back_to_ourselves_is_not_gone():
+    setting = Setting(with_password(), ours=True).open().resolve().connected()
+    assert setting.failed(LoopDetected) == "mail.test:587 is one of our own listeners"
+    assert setting.server.over
+    ((peer, own),) = setting.asked
+    assert (peer.port, own.port) != (None, None)
+
+
+def test_a_mistake_of_ours_is_passed_on_as_it_is():
+    setting = Setting(KeyError("oops")).open()
+    setting.failed(KeyError)
+
+
+def test_a_mistake_of_ours_does_not_get_lost_when_nobody_waits(logged_failures):
+    class Broken(Logins):
+        async def login(self):
+            try:
+                await Deferred()
+            except CancelledError:
+                raise KeyError("oops") from None
+
+    setting = Setting()
+    setting.connector._logins = Broken()
+    setting.open()
+    setting.opening.cancel()
+    setting.failed(CancelledError)
+    del setting
+    gc.collect()
+    assert [event["log_failure"].type for event in logged_failures if "log_failure" in event] == [KeyError]
+    logged_failures.clear()
