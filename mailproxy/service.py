@@ -15,6 +15,7 @@ import resource
 import socket
 from collections.abc import Mapping
 from functools import partial
+from random import SystemRandom
 from typing import Any
 
 import attrs
@@ -158,6 +159,7 @@ class _Assembly:
             is_ours=together.is_ours,
             login_seconds=timeouts.login_seconds,
             connect_seconds=timeouts.connect_seconds,
+            random=SystemRandom().random,
         )
         around = Surroundings(
             clock=self._reactor,

@@ -9,8 +9,8 @@ import re
 
 import pytest
 
-from mailproxy import errors
-from mailproxy.destination import backoff, lookup, sap
+from mailproxy import backoff, errors
+from mailproxy.destination import lookup, pauses, sap
 from mailproxy.errors import (
     DestinationError,
     DestinationUnavailable,
@@ -25,6 +25,7 @@ from mailproxy.session import pop3_login, pop3_words, smtp, smtp_ehlo, smtp_loca
 from mailproxy.session.actions import Waiting
 from mailproxy.session.pop3_words import failure_line
 from mailproxy.session.smtp_words import failure_reply
+from mailproxy.upstream import holdoff
 from mailproxy.wire import pop3 as wire_pop3
 from mailproxy.wire.pop3 import POP3Capabilities
 from mailproxy.wire.smtp import Extensions
@@ -144,9 +145,13 @@ def test_the_pauses_on_the_page_are_those_of_the_code():
     text = " ".join(FAILURES.prose.split())
     longest = f"{backoff.LONGEST_PAUSE_SECONDS / 60:g} minutes at most"
     assert f"{lookup._FIRST_REPLACEMENT_PAUSE_SECONDS:g} seconds at first, {longest}" in text
-    assert backoff.pauses_after(DestinationUnavailable("")) == (1, 60, 0)
+    assert (
+        f"for {holdoff.FIRST_PAUSE_SECONDS:g} seconds at first, then twice as long each time, 10 minutes at most"
+        in text
+    )
+    assert pauses.pauses_after(DestinationUnavailable("")) == (1, 60, 0)
     assert "1 second at first, then twice as long each time, up to a minute" in text
-    assert backoff.pauses_after(TokenRefused(""))[:2] == (30, backoff.LONGEST_PAUSE_SECONDS)
+    assert pauses.pauses_after(TokenRefused(""))[:2] == (30, backoff.LONGEST_PAUSE_SECONDS)
     assert f"30 seconds at first and {longest}" in text
     assert sap._pauses_after(TokenRefused(""))[:2] == (5, 60)
     assert "5 seconds at first and a minute at most" in text

@@ -30,7 +30,8 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailproxy.destination.backoff import Backoff, Pauses, pauses_after
+from mailproxy.backoff import Backoff
+from mailproxy.destination.pauses import Pauses, pauses_after
 from mailproxy.errors import DestinationError, DestinationUnavailable, DestinationUnknown, DestinationUnusable
 
 K = TypeVar("K", bound=Hashable)

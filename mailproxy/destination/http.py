@@ -27,7 +27,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from mailproxy.destination.backoff import LONGEST_PAUSE_SECONDS
+from mailproxy.backoff import LONGEST_PAUSE_SECONDS
 from mailproxy.destination.httpfailures import EXPECTED, explain, was_cancelled
 from mailproxy.destination.jsontext import load_object
 from mailproxy.destination.model import ClientIdentity

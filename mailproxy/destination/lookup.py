@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 
+from mailproxy.backoff import LONGEST_PAUSE_SECONDS, Backoff
 from mailproxy.destination.access import Access, TokenLogin
-from mailproxy.destination.backoff import LONGEST_PAUSE_SECONDS, Backoff
 from mailproxy.destination.model import Destination, Login, MailProtocol, Token
 from mailproxy.destination.properties import parse_login
 from mailproxy.destination.report import Reporter

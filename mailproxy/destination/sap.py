@@ -7,11 +7,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailproxy.destination.answer import DestinationAnswer, parse_destination_answer
-from mailproxy.destination.backoff import pauses_after
 from mailproxy.destination.binding import Binding, BindingFile
 from mailproxy.destination.cache import Cache, Fetched
 from mailproxy.destination.http import Answer, Question, Web
 from mailproxy.destination.jsontext import peer_words
+from mailproxy.destination.pauses import pauses_after
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.servicetoken import ServiceTokens
 from mailproxy.destination.source import AccessToken, Found, Reference, Tenant

@@ -43,6 +43,8 @@ class ReplyQueue:
         self._owed: deque[Owed] = deque()
         self.awaited: deque[Owed] = deque()
         """Those of them that the mail server still has to give, first asked first."""
+        self.closing = False
+        """Whether the session ends with one of them: nothing that comes behind it will be answered."""
 
     def __len__(self) -> int:
         return len(self._owed)
@@ -50,6 +52,7 @@ class ReplyQueue:
     def say(self, raw: bytes, outcome: str | None = None) -> None:
         """A reply of our own is ready."""
         self._owed.append(Owed(None, raw, outcome))
+        self.closing = self.closing or outcome is not None
 
     def expect(self, awaited: Awaited) -> Owed:
         """The mail server was asked; its reply takes this place."""
@@ -62,6 +65,7 @@ class ReplyQueue:
         """The first awaited reply is there, or stands in for one that will not come."""
         owed = self.awaited.popleft()
         owed.awaited, owed.raw, owed.outcome = None, raw, outcome
+        self.closing = self.closing or outcome is not None
 
     def withdraw(self) -> None:
         """The last awaited reply is not owed any more: its command will be tried again."""

@@ -258,7 +258,7 @@ class SMTPSession:
             self._deliver()
             if len(self._replies) >= self._policy.max_pipelined_commands:
                 return False
-        if self._next_is_open():
+        if self._replies.closing or self._next_is_open():
             return False
         if self._held is None:
             command = self._input.next_command()

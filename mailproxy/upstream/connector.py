@@ -37,6 +37,7 @@ from mailproxy.errors import (
 from mailproxy.names import classify_lookup_failure
 from mailproxy.observe.text import printable
 from mailproxy.tls import ClientTLS, StrictClientTLS
+from mailproxy.upstream.holdoff import HoldOff
 from mailproxy.upstream.stream import UpstreamStream
 
 MakeStream = Callable[[Login, "StrictClientTLS | None"], UpstreamStream]
@@ -67,6 +68,7 @@ class Connector:
         is_ours: whether an address that we connected to, from another, is one of our own listeners.
         login_seconds: for all of it, from the look-up to the end of the login.
         connect_seconds: for a TCP connection where the destination does not say.
+        random: gives numbers from 0 to 1.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class Connector:
         is_ours: Callable[[Any, Any], bool],
         login_seconds: float,
         connect_seconds: float,
+        random: Callable[[], float],
     ) -> None:
         self._reactor = reactor
         self._logins = logins
@@ -87,6 +90,7 @@ class Connector:
         self._is_ours = is_ours
         self._login_seconds = login_seconds
         self._connect_seconds = connect_seconds
+        self._hold_off = HoldOff(reactor, random)
 
     def open(self) -> Deferred[UpstreamStream]:
         """
@@ -102,8 +106,18 @@ class Connector:
         """What to try once after a refusal."""
         return await self._logins.replace(refused)
 
-    async def connect(self, login: Login, attempt: _Attempt) -> UpstreamStream:
-        """One connection, one login."""
+    async def try_login(self, login: Login, attempt: _Attempt) -> UpstreamStream:
+        """One connection, one login, unless this very login was refused a short while ago."""
+        self._hold_off.enter(login)
+        try:
+            stream = await self._connect(login, attempt)
+        except BaseException as error:
+            self._hold_off.leave(login, error)
+            raise
+        self._hold_off.leave(login, None)
+        return stream
+
+    async def _connect(self, login: Login, attempt: _Attempt) -> UpstreamStream:
         destination = login.destination
         try:
             options = self._tls.options(destination.host, destination.tls)
@@ -179,7 +193,7 @@ class _Attempt:
     async def _run(self) -> UpstreamStream:
         login = await self._connector.login()
         try:
-            return await self._connector.connect(login, self)
+            return await self._connector.try_login(login, self)
         except RefusedLogin as error:
             if error.temporary:
                 raise
@@ -187,7 +201,7 @@ class _Attempt:
             fresh = await self._connector.replace(login)
             if fresh is None:
                 raise
-        return await self._connector.connect(fresh, self)
+        return await self._connector.try_login(fresh, self)
 
     def _succeeded(self, stream: UpstreamStream) -> None:
         if self.over:

@@ -31,7 +31,8 @@ _KEYWORD = re.compile(rb"[A-Za-z0-9][A-Za-z0-9-]*")
 _VALUE = re.compile(rb"[\x21-\x3c\x3e-\x7e\x80-\xff]+")
 # Mailbox between brackets: quoted strings may hold anything but CR and LF (those never get here).
 _BRACKETED = re.compile(rb'<(?:[^<>"\\\s]|"(?:[^"\\]|\\.)*"|\\.)*>')
-_BARE_ADDRESS = re.compile(rb'[^<>"\s]+')
+# Typed without brackets: nothing that could swallow the bracket that we add.
+_BARE_ADDRESS = re.compile(rb'[^<>"\\\s]+')
 
 
 @frozen

@@ -139,6 +139,7 @@ class Setting:
             is_ours=self._is_ours,
             login_seconds=SECONDS,
             connect_seconds=15.0,
+            random=lambda: 0.0,
         )
 
     def _make_stream(self, login, tls):

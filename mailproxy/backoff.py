@@ -1,15 +1,13 @@
 """
-How long to leave a service alone after it has failed.
+How long to leave somebody alone after a failure.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from mailproxy.errors import DestinationError, DestinationUnavailable, TokenRefused
-
 LONGEST_PAUSE_SECONDS = 600.0
-"""No pause is longer, whatever the service asks for."""
+"""No pause is longer, whatever a service asks for."""
 
 
 class Backoff:
@@ -38,20 +36,3 @@ class Backoff:
         """It worked: the next failure is a first one again."""
         self._failures = 0
         self.until = 0.0
-
-
-Pauses = Callable[[DestinationError], tuple[float, float, float]]
-"""What `pauses_after` does."""
-
-
-def pauses_after(error: DestinationError) -> tuple[float, float, float]:
-    """
-    The first and the longest pause after such an error, and the one the service itself asked for, in seconds.
-
-    Refused credentials need somebody to change them, and may be locked when tried too often.
-    """
-    if isinstance(error, DestinationUnavailable):
-        return 1.0, 60.0, error.retry_after or 0.0
-    if isinstance(error, TokenRefused):
-        return 30.0, LONGEST_PAUSE_SECONDS, 0.0
-    return 5.0, 60.0, 0.0
