@@ -7,7 +7,7 @@ service key's file and the way to make connections.
 
 from __future__ import annotations
 
-from random import SystemRandom
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint
@@ -35,12 +35,13 @@ class Places:
         config: names the services.
         reactor: connects and tells the time.
         tls: for connections to the destination and token services.
+        random: gives numbers from 0 to 1.
     """
 
-    def __init__(self, config: Config, reactor: Any, tls: ClientTLS) -> None:
+    def __init__(self, config: Config, reactor: Any, tls: ClientTLS, random: Callable[[], float]) -> None:
         self._config = config
         self._reactor = reactor
-        self._random = SystemRandom().random
+        self._random = random
         self._tls = tls
         self._sources: dict[tuple[str, Tenant], tuple[Source, Reporter]] = {}
         self._bindings: dict[str, BindingFile] = {}

@@ -49,9 +49,21 @@ SPARE_DESCRIPTORS = 64
 """Descriptors that are left for files, the log, and connections to the destination and token services."""
 
 
-def make_service(config: Config, reactor: Any = None) -> IService:
+def make_service(
+    config: Config,
+    reactor: Any = None,
+    *,
+    client_tls: Callable[[Trust], ClientTLS] = ClientTLS,
+    random: Callable[[], float] = SystemRandom().random,
+) -> IService:
     """
     The whole proxy; it opens no port before it is started.
+
+    Args:
+        config: all that there is to know.
+        reactor: None for the process's own.
+        client_tls: makes what connections to mail servers and services are secured with.
+        random: gives numbers from 0 to 1, for pauses.
 
     Raises:
         ConfigError: files that the configuration names cannot be used; all problems at once.
@@ -59,7 +71,7 @@ def make_service(config: Config, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
     names.install(reactor)
-    assembly = _Assembly(config, reactor)
+    assembly = _Assembly(config, reactor, client_tls, random)
     problems = [*assembly.problems, *assembly.problems_of_endpoints()]
     if problems:
         raise ConfigError(problems)
@@ -104,12 +116,18 @@ class _Kind:
 class _Assembly:
     """Puts the chain together, once for each listener."""
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        client_tls: Callable[[Trust], ClientTLS] = ClientTLS,
+        random: Callable[[], float] = SystemRandom().random,
+    ) -> None:
         self._config = config
         self._reactor = reactor
         trust, self.problems = read_trust(config)
-        self._tls = ClientTLS(trust)
-        self.places = Places(config, reactor, self._tls)
+        self._tls = client_tls(trust)
+        self.places = Places(config, reactor, self._tls, random)
         self.problems += self.places.problems
         server_name = config.server_name or f"mailproxy.{socket.getfqdn()}"
         upstream_name = config.ehlo_name or _own_domain()

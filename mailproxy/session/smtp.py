@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
-from enum import Enum
 
 from mailproxy.errors import (
     BadCommand,
@@ -47,6 +46,7 @@ from mailproxy.session.smtp_ehlo import announced, format_ehlo, mail_parameters,
 from mailproxy.session.smtp_input import CommandInput, Complaint
 from mailproxy.session.smtp_local import OK, bdat_octets, is_binary, is_other_protocol, local_reply
 from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.session.smtp_states import WAITS, Mode, Transaction, Upstream
 from mailproxy.session.smtp_words import failure_reply
 from mailproxy.wire.smtp import (
     Command,
@@ -58,37 +58,6 @@ from mailproxy.wire.smtp import (
     parse_path_command,
 )
 from mailproxy.wire.transparency import END
-
-
-class _Mode(Enum):
-    COMMANDS = "commands"
-    LOGIN = "login"
-    CONTENT = "content"
-    SWALLOWING = "swallowing"
-    ENDED = "ended"
-
-
-class _Upstream(Enum):
-    NONE = "none"
-    OPENING = "opening"
-    READY = "ready"
-
-
-class _Transaction(Enum):
-    NONE = "none"
-    OPEN = "open"
-    DEAD = "dead"
-    """The mail server lost it; the client has not been told yet."""
-
-
-_WAITS = {
-    Awaited.MAIL: Waiting.UPSTREAM_REPLY,
-    Awaited.RCPT: Waiting.UPSTREAM_REPLY,
-    Awaited.DATA: Waiting.UPSTREAM_DATA_REPLY,
-    Awaited.RSET: Waiting.UPSTREAM_RSET_REPLY,
-    Awaited.EHLO: Waiting.UPSTREAM_RSET_REPLY,
-    Awaited.END_OF_DATA: Waiting.UPSTREAM_FINAL_REPLY,
-}
 
 _OUR_LOGIN = frozenset({530, 534, 535, 538})
 """Replies that speak of our login at the mail server, not of the client's command."""
@@ -110,9 +79,9 @@ class SMTPSession:
         self._input = CommandInput(policy)
         self._replies = ReplyQueue()
         self._parser = ReplyParser()
-        self._mode = _Mode.COMMANDS
-        self._upstream = _Upstream.NONE
-        self._transaction = _Transaction.NONE
+        self._mode = Mode.COMMANDS
+        self._upstream = Upstream.NONE
+        self._transaction = Transaction.NONE
         self._offered = Extensions(b"", {})
         self._keywords: dict[str, str] = {}
         self._greeted = False
@@ -143,7 +112,7 @@ class SMTPSession:
     @property
     def reading(self) -> bool:
         """Whether more octets of the client are welcome; there is always room for one more read."""
-        return self._mode in (_Mode.CONTENT, _Mode.SWALLOWING) or len(self._input) < self._policy.max_buffered_octets
+        return self._mode in (Mode.CONTENT, Mode.SWALLOWING) or len(self._input) < self._policy.max_buffered_octets
 
     @property
     def reading_upstream(self) -> bool:
@@ -170,9 +139,9 @@ class SMTPSession:
             if is_binary(chunk[0]):
                 self._close("not_smtp")
                 return
-        if self._mode is _Mode.CONTENT:
+        if self._mode is Mode.CONTENT:
             self._take_content(chunk)
-        elif self._mode is _Mode.SWALLOWING:
+        elif self._mode is Mode.SWALLOWING:
             self._take_swallowed(chunk)
         elif self._must_wait():
             self._desync("downstream_desync")
@@ -187,7 +156,7 @@ class SMTPSession:
 
     def downstream_lost(self) -> None:
         """The client is gone; only a reply to its end of data is still waited for."""
-        if self._mode is _Mode.ENDED:
+        if self._mode is Mode.ENDED:
             return
         self._downstream_gone = True
         self._stop_listening()
@@ -199,7 +168,7 @@ class SMTPSession:
     def upstream_opened(self, capabilities: object) -> None:
         """The mail server is ready for MAIL; `capabilities` are the `Extensions` of its last EHLO."""
         assert isinstance(capabilities, Extensions)
-        self._upstream = _Upstream.READY
+        self._upstream = Upstream.READY
         self._offered = capabilities
         self._parser = ReplyParser()
         self._reused = False
@@ -207,16 +176,16 @@ class SMTPSession:
 
     def upstream_failed(self, error: MailProxyError) -> None:
         """The mail server could not be reached, or did not let us in."""
-        self._upstream = _Upstream.NONE
+        self._upstream = Upstream.NONE
         self._leave_login(lambda command: self._refuse_login(command, error))
 
     def receive_upstream(self, chunk: bytes) -> None:
         """Octets of the mail server, cut anywhere."""
-        if self._upstream is not _Upstream.READY:
+        if self._upstream is not Upstream.READY:
             return
         self._parser.feed(chunk)
         try:
-            while self._upstream is _Upstream.READY and (reply := self._parser.next_reply()) is not None:
+            while self._upstream is Upstream.READY and (reply := self._parser.next_reply()) is not None:
                 self._take_reply(reply)
         except MalformedReply as error:
             self._drop_upstream(Violation(str(error)))
@@ -224,7 +193,7 @@ class SMTPSession:
 
     def upstream_lost(self, error: MailProxyError) -> None:
         """The connection to the mail server ended without our asking."""
-        if self._upstream is _Upstream.READY:
+        if self._upstream is Upstream.READY:
             self._upstream_gone(error)
             self._advance()
 
@@ -244,12 +213,12 @@ class SMTPSession:
 
     def _advance(self) -> None:
         """Go on as far as the input and the replies allow."""
-        while self._mode is _Mode.COMMANDS and self._step():
+        while self._mode is Mode.COMMANDS and self._step():
             pass
         self._deliver()
-        if self._input_ended and self._mode in (_Mode.CONTENT, _Mode.SWALLOWING):
+        if self._input_ended and self._mode in (Mode.CONTENT, Mode.SWALLOWING):
             self.downstream_lost()
-        elif self._input_ended and self._mode is _Mode.COMMANDS and not self._replies.awaited:
+        elif self._input_ended and self._mode is Mode.COMMANDS and not self._replies.awaited:
             self._close("downstream_closed")
         self._note_wait()
 
@@ -349,7 +318,7 @@ class SMTPSession:
         if octets is None or octets > (self._policy.max_message_octets or self._policy.max_discarded_octets):
             self._end_with(format_reply(501, "5.5.4", "Bad BDAT"), "bad_line")
             return
-        self._mode = _Mode.SWALLOWING
+        self._mode = Mode.SWALLOWING
         self._swallow = octets
         self._take_swallowed(self._input.take_all())
 
@@ -358,7 +327,7 @@ class SMTPSession:
         rest = chunk[self._swallow :]
         self._swallow -= len(chunk) - len(rest)
         if not self._swallow:
-            self._mode = _Mode.COMMANDS
+            self._mode = Mode.COMMANDS
             self._complain(format_reply(503, "5.5.1", "CHUNKING not advertised"))
             self._input.feed(rest)
 
@@ -369,9 +338,9 @@ class SMTPSession:
             raise BadCommand(501, "5.5.4", f"Syntax: {command.verb.decode('ascii')} hostname")
         if len(self._input):
             self._desync("bad_pipeline")
-        elif self._upstream is _Upstream.NONE:
+        elif self._upstream is Upstream.NONE:
             self._enter_login(command)
-        elif self._transaction is _Transaction.OPEN:
+        elif self._transaction is Transaction.OPEN:
             self._held = command
             self._ask(Awaited.EHLO, b"RSET\r\n")
         else:
@@ -379,7 +348,7 @@ class SMTPSession:
 
     def _greet(self, command: Command) -> None:
         self._greeted = True
-        self._transaction = _Transaction.NONE
+        self._transaction = Transaction.NONE
         if command.verb == b"HELO":
             self._report("non_esmtp")
             self._keywords = {}
@@ -399,11 +368,11 @@ class SMTPSession:
             raise BadCommand(503, "5.5.1", "Send EHLO first")
         if self._told_of_death():
             return
-        if self._transaction is _Transaction.OPEN:
+        if self._transaction is Transaction.OPEN:
             raise BadCommand(503, "5.5.1", "Nested MAIL command")
         mail = parse_path_command(command)
         parameters = mail_parameters(mail.parameters, self._keywords, self._policy.max_message_octets)
-        if self._upstream is _Upstream.NONE:
+        if self._upstream is Upstream.NONE:
             self._enter_login(command)
             return
         if self._policy.max_message_octets and "SIZE" not in self._offered:
@@ -414,13 +383,13 @@ class SMTPSession:
         self._mail = mail
         self._utf8 = any(each.keyword == "SMTPUTF8" for each in parameters)
         self._recipients = 0
-        self._transaction = _Transaction.OPEN
+        self._transaction = Transaction.OPEN
         self._ask(Awaited.MAIL, mail.format(parameters))
 
     def _rcpt(self, command: Command) -> None:
         if self._told_of_death():
             return
-        if self._transaction is _Transaction.NONE:
+        if self._transaction is Transaction.NONE:
             raise BadCommand(503, "5.5.1", "Need MAIL before RCPT")
         rcpt = parse_path_command(command)
         parameters = rcpt_parameters(rcpt.parameters, self._keywords)
@@ -441,7 +410,7 @@ class SMTPSession:
             return
         if command.argument:
             self._refuse_data(format_reply(501, "5.5.4", "DATA takes no argument"))
-        elif self._transaction is _Transaction.NONE:
+        elif self._transaction is Transaction.NONE:
             self._refuse_data(format_reply(503, "5.5.1", "Need MAIL before DATA"))
         else:
             self._ask(Awaited.DATA, b"DATA\r\n")
@@ -453,15 +422,15 @@ class SMTPSession:
         self._complain(raw, outcome="bad_pipeline" if len(self._input) else None)
 
     def _rset(self, _command: Command) -> None:
-        if self._upstream is _Upstream.READY and self._transaction is _Transaction.OPEN:
+        if self._upstream is Upstream.READY and self._transaction is Transaction.OPEN:
             self._ask(Awaited.RSET, b"RSET\r\n")
         else:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
             self._replies.say(OK)
         self._count_junk()
 
     def _told_of_death(self) -> bool:
-        if self._transaction is _Transaction.DEAD:
+        if self._transaction is Transaction.DEAD:
             self._end_with(_LOST, "upstream_lost")
             return True
         return False
@@ -469,7 +438,7 @@ class SMTPSession:
     # Mail data
 
     def _begin_content(self) -> None:
-        self._mode = _Mode.CONTENT
+        self._mode = Mode.CONTENT
         self._content = Content(self._policy.bare_newline, self._policy.max_message_octets)
         early = self._input.take_all()
         if early:
@@ -493,10 +462,10 @@ class SMTPSession:
         content = self._content
         if not content.verdict and self._parser.pending:
             self._desync_upstream()
-        self._mode = _Mode.COMMANDS
+        self._mode = Mode.COMMANDS
         self._input.feed(content.rest)
         if content.verdict:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
             self._complain(content.verdict, outcome=content.outcome)
             return
         if content.mended:
@@ -505,8 +474,8 @@ class SMTPSession:
 
     def _drop_spoiled(self) -> None:
         """The message will not be completed: the mail server must not see an end of it."""
-        if self._upstream is _Upstream.READY:
-            self._upstream = _Upstream.NONE
+        if self._upstream is Upstream.READY:
+            self._upstream = Upstream.NONE
             self._act(AbortUpstream())
 
     # Asking the mail server
@@ -521,21 +490,21 @@ class SMTPSession:
 
     def _enter_login(self, command: Command) -> None:
         self._held = command
-        self._mode = _Mode.LOGIN
-        if self._upstream is _Upstream.NONE:
-            self._upstream = _Upstream.OPENING
+        self._mode = Mode.LOGIN
+        if self._upstream is Upstream.NONE:
+            self._upstream = Upstream.OPENING
             self._act(OpenUpstream())
 
     def _leave_login(self, go_on: Callable[[Command], None]) -> None:
-        if self._mode is not _Mode.LOGIN or self._held is None:
+        if self._mode is not Mode.LOGIN or self._held is None:
             return
         command, self._held = self._held, None
-        self._mode = _Mode.COMMANDS
+        self._mode = Mode.COMMANDS
         go_on(command)
         self._advance()
 
     def _refuse_login(self, command: Command, error: MailProxyError) -> None:
-        self._transaction = _Transaction.NONE
+        self._transaction = Transaction.NONE
         self._failed_logins += 1
         if command.verb in (b"EHLO", b"HELO") or self._failed_logins >= self._policy.max_failed_logins:
             self._end_with(failure_reply(421, error), error.outcome)
@@ -559,7 +528,7 @@ class SMTPSession:
 
     def _unasked(self, reply: Reply) -> None:
         """A reply without a command: an early refusal of mail data, a farewell, or a desync."""
-        if self._mode is _Mode.CONTENT:
+        if self._mode is Mode.CONTENT:
             self._early_reply(reply)
         elif reply.code == 421:
             self._report("upstream_421")
@@ -582,12 +551,12 @@ class SMTPSession:
             if reply.code in _OUR_LOGIN:
                 self._our_login_refused(reply)
                 self._drop_upstream_quietly()
-                self._transaction = _Transaction.NONE
+                self._transaction = Transaction.NONE
                 self._upstream_gone(ConnectionLost("the mail server wants another login"))
                 return
         self._pass_on(reply)
         if not reply.positive:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
 
     def _on_rcpt(self, reply: Reply) -> None:
         self._recipients -= not reply.positive
@@ -613,7 +582,7 @@ class SMTPSession:
             self._pass_on(reply)
 
     def _on_rset(self, reply: Reply) -> None:
-        self._transaction = _Transaction.NONE
+        self._transaction = Transaction.NONE
         if reply.positive:
             self._replies.settle(reply.format())
         else:
@@ -622,7 +591,7 @@ class SMTPSession:
 
     def _on_ehlo(self, reply: Reply) -> None:
         """The transaction is reset; only now EHLO is answered."""
-        self._transaction = _Transaction.NONE
+        self._transaction = Transaction.NONE
         if self._out_of_sync is not None:
             self._replies.settle(_SYNC, self._out_of_sync)
             return
@@ -646,7 +615,7 @@ class SMTPSession:
         self._enter_login(command)
 
     def _on_end_of_data(self, reply: Reply) -> None:
-        self._transaction = _Transaction.NONE
+        self._transaction = Transaction.NONE
         self._reused = True
         if reply.positive:
             self._errors = self._junk = 0
@@ -674,14 +643,14 @@ class SMTPSession:
         self._drop_upstream_quietly()
         self._replies.withdraw()
         self._reused = False
-        self._transaction = _Transaction.NONE
+        self._transaction = Transaction.NONE
         raw = mail.format(mail.parameters).removeprefix(b"MAIL ").rstrip()
         self._enter_login(Command(b"MAIL", raw))
 
     # When the mail server is lost
 
     def _drop_upstream_quietly(self) -> None:
-        self._upstream = _Upstream.NONE
+        self._upstream = Upstream.NONE
         self._act(AbortUpstream())
 
     def _drop_upstream(self, error: MailProxyError) -> None:
@@ -695,11 +664,11 @@ class SMTPSession:
         self._drop_upstream(Violation("the mail server spoke out of turn"))
 
     def _upstream_gone(self, error: MailProxyError) -> None:
-        self._upstream = _Upstream.NONE
-        if self._mode is _Mode.CONTENT:
+        self._upstream = Upstream.NONE
+        if self._mode is Mode.CONTENT:
             self._content.spoil(format_reply(451, "4.4.2", "Upstream connection lost"))
-        elif not self._replies.awaited and self._transaction is _Transaction.OPEN:
-            self._transaction = _Transaction.DEAD
+        elif not self._replies.awaited and self._transaction is Transaction.OPEN:
+            self._transaction = Transaction.DEAD
         silent = not (self._parser.pending or isinstance(error, UpstreamTimeout | Violation))
         while self._replies.awaited:
             awaited = self._replies.awaited[0].awaited
@@ -711,26 +680,26 @@ class SMTPSession:
     def _settle_lost(self, awaited: Awaited | None, error: MailProxyError) -> None:
         replies = self._replies
         if awaited is Awaited.MAIL:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
             replies.settle(failure_reply(451, error))
         elif awaited is Awaited.RSET:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
             replies.settle(OK)
         elif awaited is Awaited.EHLO:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
             self._greet_afresh()
         elif awaited is Awaited.END_OF_DATA:
-            self._transaction = _Transaction.NONE
+            self._transaction = Transaction.NONE
             self._report("delivery_unknown", reason=str(error), octets=self._content.octets)
             replies.settle(_UNKNOWN)
         elif awaited is Awaited.DATA and self._out_of_sync is not None:
             replies.settle(_SYNC, self._out_of_sync)
         elif awaited is Awaited.DATA and len(self._input):
             replies.settle(_LOST, error.outcome)  # or mail data would be read as commands
-        elif self._transaction is _Transaction.NONE:
+        elif self._transaction is Transaction.NONE:
             replies.settle(format_reply(503, "5.5.1", "Need MAIL first"))
-        elif isinstance(error, Violation) and self._transaction is _Transaction.OPEN:
-            self._transaction = _Transaction.DEAD
+        elif isinstance(error, Violation) and self._transaction is Transaction.OPEN:
+            self._transaction = Transaction.DEAD
             replies.settle(failure_reply(451, error))
         else:
             replies.settle(_LOST, error.outcome)
@@ -787,13 +756,13 @@ class SMTPSession:
             self._close("downstream_lost")
 
     def _close(self, outcome: str) -> None:
-        if self._mode is _Mode.ENDED:
+        if self._mode is Mode.ENDED:
             return
-        healthy = self._upstream is _Upstream.READY and not self._replies.awaited and self._mode is not _Mode.CONTENT
-        if self._upstream is not _Upstream.NONE:
+        healthy = self._upstream is Upstream.READY and not self._replies.awaited and self._mode is not Mode.CONTENT
+        if self._upstream is not Upstream.NONE:
             self._act(ReleaseUpstream() if healthy else AbortUpstream())
-        self._upstream = _Upstream.NONE
-        self._mode = _Mode.ENDED
+        self._upstream = Upstream.NONE
+        self._mode = Mode.ENDED
         self._deaf = True
         self._act(CloseDownstream(outcome))
         self._note_wait()
@@ -812,14 +781,14 @@ class SMTPSession:
     def _note_wait(self) -> None:
         """Name the current wait; its serial moves only when another one begins."""
         wait: tuple[Waiting, object]
-        if self._mode is _Mode.ENDED:
+        if self._mode is Mode.ENDED:
             wait = (Waiting.NOBODY, None)
         elif self._replies.awaited:
             owed = self._replies.awaited[0]
-            wait = (_WAITS[owed.awaited] if owed.awaited else Waiting.NOBODY, owed)
-        elif self._mode is _Mode.LOGIN:
+            wait = (WAITS[owed.awaited] if owed.awaited else Waiting.NOBODY, owed)
+        elif self._mode is Mode.LOGIN:
             wait = (Waiting.UPSTREAM_LOGIN, None)
-        elif self._mode in (_Mode.CONTENT, _Mode.SWALLOWING):
+        elif self._mode in (Mode.CONTENT, Mode.SWALLOWING):
             wait = (Waiting.DOWNSTREAM_CONTENT, self._steps)
         else:
             wait = (Waiting.DOWNSTREAM_LINE if self._input.in_line else Waiting.DOWNSTREAM_COMMAND, self._steps)

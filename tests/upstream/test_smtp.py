@@ -1,5 +1,7 @@
 """The login at an SMTP server: what is sent when, and every way in which it fails."""
 
+import gc
+import weakref
 from base64 import b64decode, b64encode
 
 import pytest
@@ -10,6 +12,7 @@ from twisted.python.failure import Failure
 
 from mailproxy.destination.model import Destination, Login, MailProtocol, Password, TLSMode, TLSSettings, Token
 from mailproxy.errors import (
+    DestinationUnusable,
     LacksMechanism,
     LacksTLS,
     LoopDetected,
@@ -62,7 +65,10 @@ def producer():
     return Backpressure(Clock(), stall_seconds=1, stalled=lambda: None, changed=lambda: None)
 
 
-def connect(mode=TLSMode.IMPLICIT, credentials=None, *, allow=False, ehlo_name="me.test", **more):
+def connect(
+    mode=TLSMode.IMPLICIT, credentials=None, *, allow=False, ehlo_name="me.test", destination_name=None, **more
+):
+    more["ehlo_name"] = destination_name
     destination = Destination(
         "d", MailProtocol.SMTP, "mail.test", 587, TLSSettings(mode), login=credentials is not None, **more
     )
@@ -384,3 +390,40 @@ def test_no_secret_is_in_the_repr_of_anything():
     stream = connect(credentials=alice())
     greet(stream, b"AUTH PLAIN")
     assert SECRET not in repr(vars(stream))
+
+
+def test_the_destinations_name_for_us_comes_before_our_own():
+    stream = connect(destination_name="app.example.com")
+    stream.dataReceived(b"220 a\r\n")
+    assert sent(stream) == b"EHLO app.example.com\r\n"
+
+
+def test_a_word_out_of_turn_ends_the_login():
+    stream = connect(TLSMode.REQUIRED, alice())
+    greet(stream, b"STARTTLS")
+    stream.dataReceived(b"220 go\r\n")
+    stream.dataReceived(b"250 early\r\n")
+    assert "out of turn" in failed(stream, Violation)
+
+
+def test_credentials_that_no_mechanism_can_carry():
+    stream = connect(credentials=Password("al\0ice", SECRET))
+    greet(stream, b"AUTH PLAIN")
+    assert SECRET not in failed(stream, DestinationUnusable)
+    assert sent(stream) == b""
+
+
+def test_a_lost_connection_keeps_no_stream_alive():
+    gc.collect()
+    gc.disable()
+    try:
+        stream = connect()
+        greet(stream, b"SIZE")
+        stream.hand_over(Owner(), producer())
+        stream.outcome.clear()
+        gone = weakref.ref(stream)
+        stream.connectionLost(Failure(ConnectionDone()))
+        del stream
+        assert gone() is None
+    finally:
+        gc.enable()

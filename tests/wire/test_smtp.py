@@ -82,8 +82,7 @@ def test_lines_that_are_no_command(line, code, status):
 def test_no_line_breaks_the_parser_or_gets_control_octets_past_it(line):
     try:
         command = parse_command(line)
-    except BadCommand as error:
-        assert error.status[0] == str(error.code)[0]
+    except BadCommand:
         return
     assert command.verb
     assert all(octet >= 0x20 and octet != 0x7F for octet in command.verb + command.argument)
@@ -150,6 +149,7 @@ def test_paths_go_on_octet_for_octet(line, wanted):
         b'MAIL FROM:<"a\\"@b>',
         b"MAIL FROM:<a\\",
         b"MAIL FROM:a@b c@d",
+        b"MAIL FROM:a@b\\",
         b"MAIL FROM:<a@b> =1",
         b"MAIL FROM:<a@b> SIZE=",
         b"MAIL FROM:<a@b> SIZE=1=2",
@@ -368,7 +368,7 @@ def test_replies_are_relayed_octet_for_octet_but_for_what_could_harm(line, plain
 @settings(max_examples=200)
 def test_a_relayed_reply_is_the_same_reply(texts, utf8):
     texts = [text.replace(b"\n", b"") for text in texts]
-    lines = tuple(b"250-" + text for text in texts[:-1]) + (b"250 " + texts[-1],)
+    lines = (*(b"250-" + text for text in texts[:-1]), b"250 " + texts[-1])
     raw = Reply(250, lines).format(utf8=utf8)
     (again,), _ = parsed([raw])
     assert (again.code, len(again.lines)) == (250, len(lines))
@@ -381,7 +381,7 @@ def test_a_relayed_reply_is_the_same_reply(texts, utf8):
 
 def ehlo(*lines):
     lines = [b"mail.test hello", *lines]
-    return parse_ehlo(Reply(250, tuple(b"250-" + line for line in lines[:-1]) + (b"250 " + lines[-1],)))
+    return parse_ehlo(Reply(250, (*(b"250-" + line for line in lines[:-1]), b"250 " + lines[-1])))
 
 
 @pytest.mark.parametrize(
