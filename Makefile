@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit lint format typecheck check wheel deps lock clean
+.PHONY: help run test unit simulate lint format typecheck check wheel deps lock clean
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -22,6 +22,10 @@ test: $(VENV)/.dev deps  ## all tests, those with real servers and clients inclu
 
 unit: $(VENV)/.dev  ## the tests that need no other programs
 	$(BIN)/python -m pytest -m 'not integration' $(ARGS)
+
+SEEDS ?= 1000
+simulate: $(VENV)/.dev  ## the whole proxy in SEEDS=1000 simulated worlds, or once more in that of SEED=n
+	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)))
 
 lint: $(VENV)/.dev  ## ruff: rules and layout; the systemd unit
 	$(BIN)/ruff check

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from random import SystemRandom
 from typing import Any
@@ -48,13 +48,15 @@ from mailproxy.wire.transparency import BareNewlines
 SPARE_DESCRIPTORS = 64
 """Descriptors that are left for files, the log, and connections to the destination and token services."""
 
+_random = SystemRandom().random
+
 
 def make_service(
     config: Config,
     reactor: Any = None,
     *,
     client_tls: Callable[[Trust], ClientTLS] = ClientTLS,
-    random: Callable[[], float] = SystemRandom().random,
+    random: Callable[[], float] = _random,
 ) -> IService:
     """
     The whole proxy; it opens no port before it is started.
@@ -71,7 +73,7 @@ def make_service(
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
     names.install(reactor)
-    assembly = _Assembly(config, reactor, client_tls, random)
+    assembly = _Assembly(config, reactor, client_tls=client_tls, random=random)
     problems = [*assembly.problems, *assembly.problems_of_endpoints()]
     if problems:
         raise ConfigError(problems)
@@ -120,8 +122,9 @@ class _Assembly:
         self,
         config: Config,
         reactor: Any,
+        *,
         client_tls: Callable[[Trust], ClientTLS] = ClientTLS,
-        random: Callable[[], float] = SystemRandom().random,
+        random: Callable[[], float] = _random,
     ) -> None:
         self._config = config
         self._reactor = reactor

@@ -37,7 +37,6 @@ from service_identity.hazmat import (
     IPAddressPattern,
     verify_service_identity,
 )
-from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.protocols.tls import TLSMemoryBIOProtocol
 from twisted.python.failure import Failure
@@ -221,8 +220,6 @@ def describe_tls_failure(failure: Failure) -> str:
         return _describe_openssl_error(error)
     if isinstance(error, (ResponseFailed, RequestTransmissionFailed)) and error.reasons:
         return describe_tls_failure(error.reasons[0])
-    if isinstance(error, ConnectionClosed):
-        return "peer closed the connection during the TLS handshake"
     return f"TLS failed ({type(error).__name__})"
 
 

@@ -304,6 +304,11 @@ def test_level_and_fragment_go_with_a_binding(write):
     assert (destination.level, destination.fragment) == ("subaccount", "eu@instance")
 
 
+def test_fragments_may_have_blanks_around_their_commas(write):
+    text = MINIMAL.replace('directory = "destinations"', 'binding = "key.json"') + 'fragment = "eu, us@instance"\n'
+    assert load(write(text)).destinations[0].fragment == "eu, us@instance"
+
+
 SYNTAX = [
     (b"a = 1\nb = = 2\n", "line 2, column 5: Invalid value"),
     (b"a = 1\na = 2\n", "line 2, column 6: Cannot overwrite a value"),

@@ -61,5 +61,5 @@ DNSLabel = Annotated[str, LABEL]
 Domain = Annotated[str, Matches(rf"{_DOMAIN}|{_LITERAL}", "a host name or an address in brackets")]
 NAME = Matches(_NAME, "1 to 200 letters, digits, '_' or '-'")
 Name = Annotated[str, NAME]
-FragmentName = Annotated[str, Matches(rf"{_FRAGMENT}(?:,{_FRAGMENT})*", "NAME or NAME@LEVEL, several with commas")]
+FragmentName = Annotated[str, Matches(rf"{_FRAGMENT}(?: *, *{_FRAGMENT})*", "NAME or NAME@LEVEL, several with commas")]
 TenantID = Annotated[str, Matches(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' or '-'")]

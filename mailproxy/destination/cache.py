@@ -91,7 +91,7 @@ class Cache(Generic[K, V]):
         self._max_entries = max_entries
         self._pauses = pauses
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
-        self._flights: set[Deferred[None]] = set()
+        self._flights: dict[Deferred[None], None] = {}
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -167,8 +167,8 @@ class Cache(Generic[K, V]):
         entry.waiters = waiters
         flight = Deferred.fromCoroutine(self._fly(key, entry, fetch, waiters))
         if not flight.called:
-            self._flights.add(flight)
-            flight.addBoth(lambda _: self._flights.discard(flight))
+            self._flights[flight] = None
+            flight.addBoth(lambda _: self._flights.pop(flight))
 
     async def _fly(self, key: K, entry: _Entry[V], fetch: Fetch[V], waiters: list[Deferred[V]]) -> None:
         """Ends when the fetch has ended and everybody knows; never fails."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Protocol
 from urllib.parse import urlencode
@@ -37,7 +38,7 @@ from mailproxy.errors import DestinationUnavailable
 MAX_BODY_OCTETS = 256 * 1024
 """What a body may hold, after decoding."""
 
-_DELAY_SECONDS = re.compile(r"[0-9]{1,9}")
+_DELAY_SECONDS = re.compile(r"[0-9]+")
 
 
 class HTTPClients(Protocol):
@@ -242,9 +243,15 @@ def _retry_after(headers: Headers) -> float | None:
     if _DELAY_SECONDS.fullmatch(value):
         return min(float(value), LONGEST_PAUSE_SECONDS)
     try:
-        # Both by the service's own clock, which may be wrong.
-        sent = parsedate_to_datetime(headers.getRawHeaders("date", [""])[-1])
-        pause = (parsedate_to_datetime(value) - sent).total_seconds()
+        pause = (parsedate_to_datetime(value) - _sent_at(headers)).total_seconds()
     except (ValueError, TypeError, OverflowError):
         return None
     return min(max(pause, 0.0), LONGEST_PAUSE_SECONDS)
+
+
+def _sent_at(headers: Headers) -> datetime:
+    """
+    When the answer was sent, by the service's own clock, which may be wrong; by ours if it does not say.
+    """
+    values = headers.getRawHeaders("date", [])
+    return parsedate_to_datetime(values[-1]) if values else datetime.now(UTC)

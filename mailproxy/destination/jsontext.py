@@ -11,6 +11,9 @@ from urllib.parse import quote, quote_plus
 
 from mailproxy.observe.text import printable, without_secrets
 
+_LONGEST_NUMBER = 100
+"""Digits of a whole number; Python itself gives up at a length that can be set from outside."""
+
 
 def load_object(octets: bytes, *, unique_keys: bool = False) -> dict[str, object]:
     """
@@ -27,7 +30,9 @@ def load_object(octets: bytes, *, unique_keys: bool = False) -> dict[str, object
     """
     pairs_hook = _without_duplicates if unique_keys else None
     try:
-        value = json.loads(octets.decode("utf-8-sig"), object_pairs_hook=pairs_hook, parse_constant=_refuse)
+        value = json.loads(
+            octets.decode("utf-8-sig"), object_pairs_hook=pairs_hook, parse_constant=_refuse, parse_int=_whole
+        )
     except json.JSONDecodeError as error:
         raise ValueError(f"is no JSON (line {error.lineno}, column {error.colno}: {error.msg})") from None
     except UnicodeDecodeError:
@@ -65,6 +70,12 @@ def _without_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
             raise ValueError(f"holds the key '{peer_words(name, limit=100)}' twice")
         found[name] = value
     return found
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _LONGEST_NUMBER:
+        raise ValueError("is no JSON (a number in it is too long)")
+    return int(digits)
 
 
 def _refuse(constant: str) -> NoReturn:

@@ -53,7 +53,8 @@ class SessionFactory(ServerFactory):
         self._around = around
         self._rooms = rooms
         self.log = log
-        self.sessions: set[SessionProtocol] = set()
+        self.sessions: dict[SessionProtocol, None] = {}
+        """In the order in which they came, which is also that in which they are stopped."""
         self._all_gone: Deferred[None] | None = None
 
     def make_session(self) -> Session:
@@ -70,7 +71,7 @@ class SessionFactory(ServerFactory):
         for room in self._rooms:
             room.taken += 1
         protocol = SessionProtocol(self.make_session(), self._around, self.log.session(_place(addr)), self._gone)
-        self.sessions.add(protocol)
+        self.sessions[protocol] = None
         return protocol
 
     def stop(self) -> Deferred[None]:
@@ -85,7 +86,7 @@ class SessionFactory(ServerFactory):
     def _gone(self, protocol: SessionProtocol) -> None:
         if protocol not in self.sessions:
             return
-        self.sessions.remove(protocol)
+        del self.sessions[protocol]
         for room in self._rooms:
             room.taken -= 1
         if self._all_gone is not None and not self.sessions:

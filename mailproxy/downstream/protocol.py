@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from mailproxy.deadline import Deadline
-from mailproxy.errors import MailProxyError, UpstreamTimeout
+from mailproxy.errors import LimitReached, MailProxyError, UpstreamTimeout
 from mailproxy.observe.sessions import SessionLog
 from mailproxy.relay import Backpressure, Intake
 from mailproxy.session.actions import (
@@ -71,6 +71,9 @@ class Upstream(Protocol):
 
     def quoted(self, text: bytes) -> str:
         """Words of the mail server, fit for the log."""
+
+    def concealed(self, text: bytes) -> bytes:
+        """Words of the mail server, fit for its client."""
 
     def abort(self) -> None:
         """End at once."""
@@ -205,6 +208,7 @@ class SessionProtocol(TwistedProtocol):
         self._to_downstream.govern([self._intake, self._upstream_intake])
         self._obey(upstream.login.destination.timeouts)
         self._log.quote = upstream.quoted
+        self._session.conceal = upstream.concealed
         upstream.hand_over(self, self._to_upstream)
         self._tell(self._session.upstream_opened, upstream.capabilities)
 
@@ -236,6 +240,7 @@ class SessionProtocol(TwistedProtocol):
             self.upstream_lost(UpstreamTimeout("the mail server takes no more octets"))
 
     def _downstream_stalled(self) -> None:
+        self._log.failed(LimitReached("the client takes no more octets"), self._session.waiting.value)
         self.transport.abortConnection()
 
     # The session's decisions

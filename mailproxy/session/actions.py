@@ -8,6 +8,7 @@ A session decides, its owner has the sockets and the clock.  After every input t
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -105,6 +106,9 @@ class Session(Protocol):
     """
     What the owner of a session may rely on; `session/smtp.py` and `session/pop3.py` provide it.
     """
+
+    conceal: Callable[[bytes], bytes]
+    """What is done to the text of a reply before it is passed on; its owner knows the secrets that it may hold."""
 
     @property
     def reading(self) -> bool:

@@ -24,6 +24,7 @@ Source: RFC 1939, RFC 2449 §6.6 (pipelining).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 from attrs import frozen
 
@@ -82,6 +83,7 @@ class POP3Session:
         self.reading_upstream = True
         self.waiting = Waiting.UPSTREAM_LOGIN
         self.wait_serial = 0
+        self.conceal: Callable[[bytes], bytes] = bytes
         self._policy = policy
         self._actions: deque[Action] = deque()
         self._turn = Waiting.UPSTREAM_LOGIN
@@ -265,7 +267,7 @@ class POP3Session:
         except WireError as error:
             self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
-        self._say(line + b"\r\n")
+        self._say(self.conceal(line) + b"\r\n")
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
             self._finish(CloseDownstream("quit"))

@@ -62,6 +62,9 @@ from mailproxy.wire.transparency import END
 _OUR_LOGIN = frozenset({530, 534, 535, 538})
 """Replies that speak of our login at the mail server, not of the client's command."""
 
+_LAST_OF_A_GROUP = frozenset({b"EHLO", b"HELO", b"STARTTLS", b"AUTH"})
+"""What a client sends behind them ahead of the reply may be meant otherwise (RFC 2920 §3.1, RFC 3207, RFC 4954)."""
+
 _SYNC = format_reply(554, "5.5.0", "Error: SMTP protocol synchronization")
 _LOST = format_reply(421, "4.4.2", "Upstream connection lost")
 _NOT_NOW = format_reply(451, "4.3.0", "Parameter not available at the moment")
@@ -101,6 +104,7 @@ class SMTPSession:
         self._errors = self._junk = self._failed_logins = self._steps = 0
         self._wait: tuple[Waiting, object] = (Waiting.NOBODY, None)
         self.wait_serial = 0
+        self.conceal: Callable[[bytes], bytes] = bytes
 
     # What the owner looks at
 
@@ -186,7 +190,7 @@ class SMTPSession:
         self._parser.feed(chunk)
         try:
             while self._upstream is Upstream.READY and (reply := self._parser.next_reply()) is not None:
-                self._take_reply(reply)
+                self._take_reply(reply.rewritten(self.conceal))
         except MalformedReply as error:
             self._drop_upstream(Violation(str(error)))
         self._advance()
@@ -275,11 +279,11 @@ class SMTPSession:
         if command.verb in (b"RCPT", b"DATA"):
             group = all(owed.awaited in (Awaited.MAIL, Awaited.RCPT) for owed in awaited)
             return group and "PIPELINING" in self._offered
-        return command.verb not in _COMMANDS
+        return command.verb not in _COMMANDS and command.verb not in _LAST_OF_A_GROUP
 
     def _must_wait(self) -> bool:
         """Whether the client has sent a command that must be the last of a group, and has no reply to it yet."""
-        if self._held is not None and self._held.verb in (b"EHLO", b"HELO"):
+        if self._held is not None and self._held.verb in _LAST_OF_A_GROUP:
             return True
         return any(
             owed.awaited is Awaited.EHLO or (owed.awaited is Awaited.DATA and self._policy.strict_sync)
@@ -293,6 +297,9 @@ class SMTPSession:
                 self._report("bad_ehlo")
         if is_other_protocol(command):
             self._end_with(format_reply(421, "4.7.0", "This is a mail server"), "not_smtp")
+            return
+        if command.verb in _LAST_OF_A_GROUP and len(self._input):
+            self._desync("bad_pipeline")
             return
         try:
             _COMMANDS.get(command.verb, SMTPSession._answer)(self, command)
@@ -336,9 +343,7 @@ class SMTPSession:
     def _ehlo(self, command: Command) -> None:
         if not command.argument:
             raise BadCommand(501, "5.5.4", f"Syntax: {command.verb.decode('ascii')} hostname")
-        if len(self._input):
-            self._desync("bad_pipeline")
-        elif self._upstream is Upstream.NONE:
+        if self._upstream is Upstream.NONE:
             self._enter_login(command)
         elif self._transaction is Transaction.OPEN:
             self._held = command
@@ -506,7 +511,7 @@ class SMTPSession:
     def _refuse_login(self, command: Command, error: MailProxyError) -> None:
         self._transaction = Transaction.NONE
         self._failed_logins += 1
-        if command.verb in (b"EHLO", b"HELO") or self._failed_logins >= self._policy.max_failed_logins:
+        if command.verb in (b"EHLO", b"HELO") or self._failed_logins > self._policy.max_failed_logins:
             self._end_with(failure_reply(421, error), error.outcome)
         else:
             self._replies.say(failure_reply(451, error))

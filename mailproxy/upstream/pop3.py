@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -26,6 +27,7 @@ from mailproxy.errors import (
     LacksMechanism,
     LacksTLS,
     MailProxyError,
+    MalformedChallenge,
     MalformedReply,
     RefusedLogin,
     RefusedSession,
@@ -34,7 +36,7 @@ from mailproxy.errors import (
 )
 from mailproxy.tls import StrictClientTLS
 from mailproxy.upstream.stream import UpstreamStream
-from mailproxy.upstream.words import quoted
+from mailproxy.upstream.words import login_refused, quoted
 from mailproxy.wire import sasl
 from mailproxy.wire.lines import LineBuffer
 from mailproxy.wire.pop3 import MAX_CAPABILITIES, POP3Capabilities, Status, parse_capabilities, parse_status
@@ -146,6 +148,9 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         if not self.secured and self._wants_tls(offered):
             await self._secure()
             offered = await self._ask_capabilities()
+        # Somebody logs in in any case: if not we, then the client, whose password goes the same way.
+        if not (self.secured or self._allow_plaintext_auth):
+            raise LacksTLS("the connection is not encrypted, and credentials may not travel so")
         if credentials is not None:
             await self._authenticate(offered, credentials)
             offered = await self._ask_capabilities()
@@ -209,8 +214,6 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
     # Login
 
     async def _authenticate(self, offered: Mapping[str, tuple[str, ...]] | None, credentials: Credentials) -> None:
-        if not (self.secured or self._allow_plaintext_auth):
-            raise LacksTLS("the connection is not encrypted, and credentials may not travel so")
         name = self._choose(offered, "password" if isinstance(credentials, Password) else "token")
         destination = self.login.destination
         try:
@@ -223,7 +226,7 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
             else:
                 await self._auth(mechanism, in_one_line=isinstance(credentials, Password))
         except ServerErrorResponse:
-            raise self._refused(credentials.user, mechanism.refusal) from None
+            raise self._refused(mechanism) from None
 
     def _choose(self, offered: Mapping[str, tuple[str, ...]] | None, kind: sasl.SecretKind) -> str:
         destination = self.login.destination
@@ -257,8 +260,24 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
             if initial is not None:
                 answer, initial = initial, None
             else:
-                answer = mechanism.respond(sasl.decode_challenge(challenge))
+                answer = await self._respond(mechanism, challenge)
             challenge = await self._exchange(b64encode(answer))
+
+    async def _respond(self, mechanism: sasl.Mechanism, challenge: bytes) -> bytes:
+        """
+        The answer to a challenge.
+
+        Raises:
+            MalformedChallenge: there is none.  The exchange was broken off; whatever is said to that, it has failed.
+
+        Source: RFC 5034 §4 (`*` cancels).
+        """
+        try:
+            return mechanism.respond(sasl.decode_challenge(challenge))
+        except MalformedChallenge:
+            with suppress(ServerErrorResponse):
+                await self._exchange(b"*")
+            raise
 
     def _exchange(self, line: bytes) -> Deferred[bytes | None]:
         """Send a line of an AUTH exchange; fires with the challenge that answers it, None when it is over."""
@@ -280,11 +299,10 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
             waiting.errback(ServerErrorResponse(self._status.text))
         return "WAITING"
 
-    def _refused(self, user: str, refusal: str | None) -> RefusedLogin:
+    def _refused(self, mechanism: sasl.Mechanism) -> RefusedLogin:
         code = self._status.response_code
-        why = f" (token refused: {refusal})" if refusal else ""
         return RefusedLogin(
-            f"the mail server refused the login of {quoted(user.encode(), None)}: {self._said()}{why}",
+            login_refused(mechanism, self._said()),
             temporary=code in _TEMPORARY,
             response_code=code if code in _TEMPORARY else None,
         )

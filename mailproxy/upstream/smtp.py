@@ -11,7 +11,6 @@ Source: RFC 5321 §3.1, RFC 3207 §4, RFC 4954 §4.
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -32,7 +31,7 @@ from mailproxy.errors import (
 )
 from mailproxy.tls import StrictClientTLS
 from mailproxy.upstream.stream import UpstreamStream
-from mailproxy.upstream.words import quoted
+from mailproxy.upstream.words import login_refused, quoted
 from mailproxy.wire import sasl
 from mailproxy.wire.smtp import Extensions, Reply, ReplyParser, parse_ehlo
 
@@ -100,8 +99,14 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
             return
         self._asked = False
         self._reply = reply
-        state: Callable[[int, bytes], object] = self._okresponse if reply.code in self._expected else self._failresponse
-        state(reply.code, reply.text)
+        if reply.code not in self._expected:
+            self._failresponse(reply.code, reply.text)
+        elif self._parser.pending:
+            self.fail(
+                Violation(f"the mail server spoke out of turn: it said more than asked while we were {self.doing}")
+            )
+        else:
+            self._okresponse(reply.code, reply.text)
 
     def sendLine(self, line: bytes) -> None:  # noqa: D102 - Twisted's
         self._asked = True
@@ -118,6 +123,7 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
     def esmtpState_ehlo(self, code: int, resp: bytes) -> None:  # noqa: D102 - Twisted's
         self.doing = "waiting for the reply to EHLO"
         super().esmtpState_ehlo(code, resp)
+        self._expected = [250]
 
     def esmtpEHLORequired(self, code: int = -1, resp: bytes | None = None) -> None:  # noqa: ARG002, D102 - Twisted's
         self.fail(Violation(f"the mail server refused EHLO: {self._said()}"))
@@ -149,9 +155,6 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         self.fail(LacksTLS(f"the mail server refused STARTTLS: {self._said()}"))
 
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: ARG002, D102 - Twisted's
-        if self._parser.pending:
-            self.fail(Violation("the mail server sent more than its reply to STARTTLS"))
-            return
         self._offered = Extensions(b"", {})
         self.begin_tls(self.context)
 
@@ -216,18 +219,22 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
             else:
                 answer = self._mechanism.respond(sasl.decode_challenge(resp))
         except MalformedChallenge as error:
-            self.fail(Violation(f"while {self.doing}: {error}"))
+            self._cancel_auth(Violation(f"while {self.doing}: {error}"))
             return
         self.sendLine(b64encode(answer))
 
+    def _cancel_auth(self, error: Violation) -> None:
+        """The exchange is broken off as RFC 4954 §4 has it; whatever is said to that, the login has failed."""
+        self._expected = []
+        self._failresponse = lambda code, resp: self.fail(error)  # noqa: ARG005 - the shape of a state
+        self.sendLine(b"*")
+
     def _auth_refused(self, code: int, resp: bytes) -> None:  # noqa: ARG002 - the shape of a state
-        user = self.login.credentials.user if self.login.credentials else ""
-        self.fail(
-            RefusedLogin(
-                f"the mail server refused the login of {quoted(user.encode(), None)}: {self._said()}",
-                temporary=code < 500,
-            )
-        )
+        assert self._mechanism is not None
+        if code < 400:
+            self.fail(Violation(f"while {self.doing}: {self._said()}"))
+        else:
+            self.fail(RefusedLogin(login_refused(self._mechanism, self._said()), temporary=code < 500))
 
     def smtpState_from(self, code: int, resp: bytes) -> None:  # noqa: ARG002 - Twisted's
         """The login is done: what follows is the session's."""

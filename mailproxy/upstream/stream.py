@@ -10,8 +10,8 @@ from __future__ import annotations
 import socket
 from typing import Any, Protocol
 
-from OpenSSL import SSL
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IHandshakeListener, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -21,7 +21,7 @@ from mailproxy.deadline import Deadline
 from mailproxy.destination.model import Login
 from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLSFailed, UpstreamTimeout, Violation
 from mailproxy.tls import describe_tls_failure
-from mailproxy.upstream.words import quoted
+from mailproxy.upstream.words import concealed, quoted
 
 
 class StreamOwner(Protocol):
@@ -136,6 +136,10 @@ class UpstreamStream:
         """What the mail server said, for the log: without the credentials that it was sent."""
         return quoted(text, self.login.credentials)
 
+    def concealed(self, text: bytes) -> bytes:
+        """What the mail server said, for the client: without the credentials that it was sent."""
+        return concealed(text, self.login.credentials)
+
     def dataReceived(self, data: bytes) -> None:  # noqa: D102 - Twisted's
         if self._owner is not None:
             self._owner.upstream_received(data)
@@ -157,9 +161,9 @@ class UpstreamStream:
             self.ready.errback(self._login_lost(reason))
 
     def _login_lost(self, reason: Failure) -> MailProxyError:
-        if self._handshaking or isinstance(reason.value, SSL.Error):
-            return TLSFailed(describe_tls_failure(reason))
-        return RefusedSession(f"the mail server closed the connection while we were {self.doing}")
+        if isinstance(reason.value, ConnectionClosed):
+            return RefusedSession(f"the mail server closed the connection while we were {self.doing}")
+        return TLSFailed(describe_tls_failure(reason))
 
     # Ends
 

@@ -1,5 +1,5 @@
 """
-What a mail server said, fit for an operator's eyes: it may quote back what it was sent.
+What a mail server said, fit for others' eyes: it may quote back what it was sent.
 """
 
 from __future__ import annotations
@@ -8,6 +8,10 @@ from base64 import b64encode
 
 from mailproxy.destination.model import Credentials
 from mailproxy.observe.text import printable, without_secrets
+from mailproxy.wire.sasl import Mechanism
+
+SHORTEST_CONCEALED = 8
+"""A shorter secret may be a common word, and to take that out of a reply would tell what the secret is."""
 
 
 def quoted(text: bytes, credentials: Credentials | None) -> str:
@@ -16,6 +20,20 @@ def quoted(text: bytes, credentials: Credentials | None) -> str:
     if credentials is not None:
         words = without_secrets(words, _forms(credentials))
     return printable(words)
+
+
+def concealed(text: bytes, credentials: Credentials | None) -> bytes:
+    """The words of a mail server for its client: octet for octet, but without the credentials in any such form."""
+    if credentials is None or len(credentials.secret) < SHORTEST_CONCEALED:
+        return text
+    forms = [form.encode("utf-8", "surrogatepass").decode("latin-1") for form in _forms(credentials)]
+    return without_secrets(text.decode("latin-1"), forms).encode("latin-1")
+
+
+def login_refused(mechanism: Mechanism, said: str) -> str:
+    """Who was refused, with what was said about it, before the reply and in it."""
+    why = f" (token refused: {mechanism.refusal})" if mechanism.refusal else ""
+    return f"the mail server refused the login of {printable(mechanism.user)}: {said}{why}"
 
 
 def _forms(credentials: Credentials) -> list[str]:

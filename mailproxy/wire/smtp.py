@@ -7,7 +7,7 @@ Source: RFC 5321 §4.1 (commands), §4.2 (replies), §4.5.3 (sizes); RFC 1869 fo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from attrs import frozen
 
@@ -63,6 +63,10 @@ class Reply:
     def text(self) -> bytes:
         """The text of all lines, joined by blanks."""
         return b" ".join(line[4:] for line in self.lines)
+
+    def rewritten(self, rewrite: Callable[[bytes], bytes]) -> Reply:
+        """The same reply, the text of each line rewritten."""
+        return Reply(self.code, tuple(line[:4] + rewrite(line[4:]) for line in self.lines))
 
     def format(self, *, utf8: bool = False) -> bytes:
         """

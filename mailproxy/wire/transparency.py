@@ -11,7 +11,6 @@ Source: RFC 5321 §4.1.1.4 (end of mail data), §4.5.2 (transparency), §2.3.8 (
 
 from __future__ import annotations
 
-import re
 from enum import Enum
 
 from mailproxy.errors import BareNewline, NulOctet
@@ -20,7 +19,6 @@ END = b".\r\n"
 """What follows the last CRLF of mail data, or of a multi-line response."""
 
 _STOP = b"\r\n" + END
-_NEWLINE = re.compile(rb"\r\n|\r|\n")
 
 
 class EndFinder:
@@ -137,23 +135,18 @@ class NewlineKeeper:
         self.octets += len(data) - stuffed
 
     def _mend(self, data: bytes) -> bytes:
-        lines: list[bytes] = []
-        start = 0
-        for newline in _NEWLINE.finditer(data):
-            line = data[start : newline.start()]
-            bare = newline.group() != b"\r\n"
-            if bare and self._policy is BareNewlines.REJECT:
-                raise BareNewline("mail data contains a bare CR or LF")
-            lines.append(self._stuff(line, lone_dot=bare and self._behind_crlf and line == b"."))
-            lines.append(b"\r\n")
-            self.mended += bare
-            self._behind_crlf, self._behind_mended = not bare, bare
-            start = newline.end()
-        if start < len(data):
-            lines.append(self._stuff(data[start:], lone_dot=False))
-            self._behind_crlf = self._behind_mended = False
-        return b"".join(lines)
+        """
+        The data with its bare CR and LF mended, in a few passes over the whole: hostile data is nothing but newlines.
 
-    def _stuff(self, line: bytes, *, lone_dot: bool) -> bytes:
-        """The line, with one more dot where mending made it begin with one, or made it a lone dot."""
-        return b"." + line if lone_dot or (self._behind_mended and line.startswith(b".")) else line
+        NUL, which never gets here, stands for CRLF meanwhile, LF for what is bare.
+        """
+        before = b"\n" if self._behind_mended else b"\0" if self._behind_crlf else b""
+        text = data.replace(b"\r\n", b"\0").replace(b"\r", b"\n")
+        bare = text.count(b"\n")
+        if bare and self._policy is BareNewlines.REJECT:
+            raise BareNewline("mail data contains a bare CR or LF")
+        self.mended += bare
+        # Stuffed: a lone dot whose line only now ends, and a dot that only now begins a line.
+        text = (before + text).replace(b"\0.\n", b"\0..\n").replace(b"\n.", b"\n..")
+        self._behind_crlf, self._behind_mended = text.endswith(b"\0"), text.endswith(b"\n")
+        return text[len(before) :].replace(b"\n", b"\0").replace(b"\0", b"\r\n")

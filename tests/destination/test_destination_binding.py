@@ -164,6 +164,7 @@ def test_a_key_of_another_certificate_is_refused(tmp_path):
         (b"\xff\xfe", "is no JSON (not UTF-8)"),
         (b"[]", "is no JSON object"),
         (b"[" * 100_000, "is JSON nested too deeply"),
+        (b'{"clientid": ' + b"9" * 101 + b"}", "is no JSON (a number in it is too long)"),
         (b'{"clientid": "a", "clientid": "b"}', "holds the key 'clientid' twice"),
         (b" " * 300_000, "is longer than 262144 octets"),
     ],

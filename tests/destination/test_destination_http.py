@@ -1,5 +1,8 @@
 """Questions to services: bounded in time and size, and each failure in words."""
 
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
 import pytest
 from OpenSSL import SSL
 from treq.client import HTTPClient
@@ -148,6 +151,7 @@ def test_to_cancel_a_question_while_its_body_comes_ends_it(world):
     [
         ({"Retry-After": "17"}, 17.0),
         ({"Retry-After": "100000"}, 600.0),
+        ({"Retry-After": "9" * 400}, 600.0),
         (
             {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "Fri, 31 Dec 1999 23:59:29 GMT"},
             30.0,
@@ -164,6 +168,12 @@ def test_the_pause_that_a_service_asks_for_is_bounded(world, headers, pause):
     answer = run(world.web.ask(question()))
     assert answer.retry_after == pause
     assert answer.unavailable().retry_after == pause
+
+
+def test_a_pause_until_a_date_is_counted_by_our_own_clock_where_the_service_tells_no_other(world):
+    later = datetime.now(UTC) + timedelta(seconds=100)
+    world.services.fail("idp", Fault(429, b"{}", {"Retry-After": format_datetime(later, usegmt=True)}))
+    assert 0 < run(world.web.ask(question())).retry_after <= 100
 
 
 @pytest.mark.parametrize(

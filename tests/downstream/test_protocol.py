@@ -183,6 +183,7 @@ def test_a_client_that_takes_no_more_is_cut_off_after_a_while(benches):
     assert session.heard("downstream_lost") == [[]]
     assert client.over
     assert bench.outcomes() == {"downstream_lost": 1}
+    assert "the client takes no more octets" in str(bench.lines())
 
 
 def test_a_reply_is_still_read_when_the_client_is_gone_that_did_not_read(benches):
@@ -513,6 +514,15 @@ def test_what_is_reported_is_counted_and_escaped(benches):
 
 
 # The mail server's end
+
+
+def test_the_session_can_conceal_what_the_server_was_sent(benches):
+    session = pipe()
+    bench = benches(session)
+    bench.connect()
+    _, stream = bench.let_in()
+    assert session.conceal == stream.concealed
+    assert session.conceal(b"250 Ok") == b"250 Ok"
 
 
 def test_a_server_is_left_politely_in_the_background(benches):

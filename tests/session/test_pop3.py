@@ -694,6 +694,19 @@ def test_a_status_line_may_have_4096_octets(play):
     play(f"C: STAT\nP: STAT\nM: +OK {'x' * 4090}\nS: +OK {'x' * 4090}")
 
 
+def test_the_owner_conceals_what_no_status_line_may_tell(play):
+    script = play("")
+    script.session.conceal = lambda text: text.replace(b"secret", b"?")
+    script.play(
+        """
+        C: RETR 1
+        P: RETR 1
+        m: +OK the secret\\r\\nsecret\\r\\n.\\r\\n
+        s: +OK the ?\\r\\nsecret\\r\\n.\\r\\n
+        """
+    )
+
+
 def test_octets_out_of_turn_are_never_delivered(play):
     script = play(
         """

@@ -281,6 +281,24 @@ CONVERSATIONS = {
         close bad_pipeline
         quiet
     """,
+    "input_behind_ehlo_is_refused_also_where_ehlo_would_be": GREETING + "c: EHLO\\r\\nMAIL FROM:<a@x>\\r\\n\n"
+    "S: 554 5.5.0 Error: SMTP protocol synchronization\nclose bad_pipeline\nquiet",
+    "input_behind_starttls_is_refused": GREETING
+    + "c: STARTTLS\\r\\nEHLO c\\r\\n\nS: 554 5.5.0 Error: SMTP protocol synchronization\nclose bad_pipeline\nquiet",
+    "input_behind_auth_is_no_command": GREETING
+    + "c: AUTH LOGIN\\r\\nQUIT\\r\\n\nS: 554 5.5.0 Error: SMTP protocol synchronization\nclose bad_pipeline\nquiet",
+    "input_while_starttls_waits_is_refused": EHLO
+    + """
+        c: MAIL FROM:<a@x>\\r\\nSTARTTLS\\r\\n
+        M: MAIL FROM:<a@x>
+        C: EHLO c
+        U: 250 2.1.0 Ok
+        S: 250 2.1.0 Ok
+        S: 554 5.5.0 Error: SMTP protocol synchronization
+        release
+        close downstream_desync
+        quiet
+    """,
     "input_while_ehlo_waits_is_refused": GREETING
     + """
         C: EHLO c
@@ -457,8 +475,11 @@ CONVERSATIONS = {
     + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nu: 250 a\\x1b[31mb\\xe4\\r\\n\nS: 250 a?[31mb?\nquiet",
     "a_parameter_that_a_new_server_does_not_know": EHLO
     + "lost\nC: MAIL FROM:<a@x> SIZE=5\nopen\nS: 451 4.3.0 Parameter not available at the moment\nquiet",
-    "three_failed_logins_end_the_session": GREETING
+    "one_failed_login_after_three_ends_the_session": GREETING
     + """
+        C: MAIL FROM:<a@x>
+        fail Unreachable
+        S: 451 4.4.1 Upstream not reachable
         C: MAIL FROM:<a@x>
         fail Unreachable
         S: 451 4.4.1 Upstream not reachable
@@ -617,6 +638,25 @@ def test_too_many_errors_and_too_much_junk():
         GREETING + "C: NOOP\nC: NOOP\nC: NOOP\nS: 250 2.0.0 OK\nS: 250 2.0.0 OK\n"
         "S: 250 2.0.0 OK\nS: 421 4.7.0 Too many errors\nclose too_many_errors",
         policy,
+    )
+
+
+def test_the_owner_conceals_what_no_reply_may_tell():
+    script = play(EHLO)
+    script.session.conceal = lambda text: text.replace(b"s\xe4cret", b"?")
+    script.run(
+        """
+        C: MAIL FROM:<a@x>
+        u: 250-2.1.0 s\\xe4cret\\r\\n250 s\\xe4cret\\r\\n
+        S: 250-2.1.0 ?
+        S: 250 ?
+        C: DATA
+        U: 354 go
+        S: 354 go
+        u: 552 5.3.4 s\\xe4cret\\r\\n
+        C: .
+        S: 552 5.3.4 ?
+        """
     )
 
 

@@ -367,8 +367,15 @@ def test_credentials_do_not_travel_in_plaintext_unless_allowed(mode):
     assert greet(allowed, b"USER") == b"USER alice\r\n"
 
 
+@pytest.mark.parametrize("mode", [TLSMode.OPPORTUNISTIC, TLSMode.NONE])
+def test_the_clients_own_password_does_not_travel_in_plaintext_either(mode):
+    stream = connect(mode)
+    assert greet(stream, b"USER") == b""
+    failed(stream, LacksTLS)
+
+
 def test_plaintext_by_the_destinations_word_ignores_stls():
-    stream = connect(TLSMode.NONE)
+    stream = connect(TLSMode.NONE, allow=True)
     assert greet(stream, b"STLS") == b""
     assert stream.outcome == [stream]
 
@@ -426,10 +433,18 @@ def test_what_is_no_reply_to_user(octets):
     failed(stream, Violation)
 
 
-@pytest.mark.parametrize(
-    "challenge", [b"+ !!!\r\n", b"+ " + b"QUFB" * 5000 + b"\r\n", b"+ QUFB\r\n+OK\r\n", b"+QUFB\r\n"]
-)
-def test_a_challenge_that_is_none(challenge):
+@pytest.mark.parametrize("answer", [b"-ERR cancelled\r\n", b"+OK welcome\r\n", b"+ \r\n"])
+def test_a_challenge_that_is_none_cancels_the_exchange(answer):
+    stream = connect(credentials=alice(), mechanisms=("CRAM-MD5",))
+    greet(stream, b"SASL CRAM-MD5")
+    say(stream, b"+ !!!\r\n", b"*\r\n")
+    assert stream.outcome == []
+    stream.dataReceived(answer)
+    assert "while waiting for the reply to AUTH CRAM-MD5: a challenge is no base64" in failed(stream, Violation)
+
+
+@pytest.mark.parametrize("challenge", [b"+ " + b"QUFB" * 5000 + b"\r\n", b"+ QUFB\r\n+OK\r\n", b"+QUFB\r\n"])
+def test_what_is_no_challenge_at_all_ends_the_connection(challenge):
     stream = connect(credentials=alice(), mechanisms=("CRAM-MD5",))
     greet(stream, b"SASL CRAM-MD5")
     say(stream, challenge, b"")
@@ -439,10 +454,11 @@ def test_a_challenge_that_is_none(challenge):
 def test_endless_challenges_end():
     stream = connect(credentials=alice())
     greet(stream, b"SASL PLAIN")
-    for _ in range(10):
-        if stream.outcome:
-            break
+    for _ in range(3):
+        sent(stream)
         stream.dataReceived(b"+ \r\n")
+    assert sent(stream) == b"*\r\n"
+    stream.dataReceived(b"-ERR\r\n")
     failed(stream, Violation)
 
 
@@ -467,13 +483,14 @@ def test_a_closed_connection_fails_the_login():
     assert "waiting for the reply to USER" in str(failure.value)
 
 
-def test_a_connection_closed_in_the_handshake_is_a_tls_failure():
+def test_a_connection_closed_in_the_handshake_is_a_refused_session():
     stream = connect(TLSMode.REQUIRED, alice())
     greet(stream, b"STLS")
     stream.dataReceived(b"+OK\r\n")
     stream.connectionLost(Failure(ConnectionDone()))
     (failure,) = stream.outcome
-    assert failure.check(TLSFailed)
+    assert failure.check(RefusedSession)
+    assert "waiting for the TLS handshake" in str(failure.value)
 
 
 @pytest.mark.parametrize("octets", [b"", b"+OK\r\n"])

@@ -376,6 +376,12 @@ def test_a_relayed_reply_is_the_same_reply(texts, utf8):
     assert utf8 or raw.isascii()
 
 
+def test_a_rewritten_reply_keeps_its_codes():
+    reply = Reply(250, (b"250-2.1.0 word", b"250", b"250 2.1.0 word"))
+    again = reply.rewritten(lambda text: text.replace(b"2", b"3"))
+    assert again == Reply(250, (b"250-3.1.0 word", b"250", b"250 3.1.0 word"))
+
+
 # EHLO
 
 

@@ -1,0 +1,104 @@
+"""
+What is looked at when all is over, and in every event that is logged.
+"""
+
+from __future__ import annotations
+
+import re
+
+from twisted.logger import LogLevel, formatEvent
+
+from tests.simulation.secrets import owners
+from tests.simulation.taps import MailTap, POP3Tap
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\uffff]")
+
+MOST_READ = 12_000
+"""What one read, of 4 KiB at most, and what it makes the proxy say, may put into a buffer that was not full yet."""
+
+
+def log_event(world, event):
+    """No secret, no control character, no fault of the proxy's own."""
+    text = formatEvent(event)
+    world.note("log", text)
+    if event.get("log_failure") is not None:
+        world.forbid(f"a failure was logged: {event['log_failure'].getTraceback()}")
+    elif event["log_level"] is LogLevel.critical:
+        world.forbid(f"a critical event was logged: {text}")
+    elif owners(text.encode()):
+        world.forbid(f"a secret was logged: {text}")
+    elif CONTROL.search(text):
+        world.forbid(f"an event with control characters was logged: {text!r}")
+
+
+def at_rest(world):
+    """Nobody will do anything any more, and nobody has told the proxy to stop: every session has ended by itself."""
+    for factory in world.factories:
+        if factory.sessions:
+            world.forbid(f"{factory.log.label}: {len(factory.sessions)} sessions do not end")
+    left = [call.func for call in world.reactor.getDelayedCalls()]
+    if left:
+        world.forbid(f"delayed calls that come too late: {left}")
+
+
+def look_back(world):
+    """The world is as it was before, and everybody's story fits the others'."""
+    _base_line(world)
+    _outcomes(world)
+    for client in world.clients:
+        client.look_back()
+    _pop3_quits(world)
+    _sunny(world)
+
+
+def _base_line(world):
+    if world.reactor.getDelayedCalls():
+        world.forbid(f"delayed calls are left: {[call.func for call in world.reactor.getDelayedCalls()]}")
+    if world.transports:
+        world.forbid(f"{len(world.transports)} connections are left open")
+    if world.reactor.ports:
+        world.forbid(f"ports are left open: {sorted(world.reactor.ports)}")
+    if world.protocols:
+        world.forbid(f"{len(world.protocols)} protocols are still in memory: {list(world.protocols)}")
+    if world.most_buffered > world.plan.high_mark + MOST_READ:
+        world.forbid(f"{world.most_buffered} octets were in one buffer")
+
+
+def _outcomes(world):
+    total = 0
+    for factory in world.factories:
+        counters = factory.log.counters
+        total += counters.sessions
+        if counters.active or counters.sessions != sum(counters.outcomes.values()):
+            world.forbid(f"{factory.log.label}: sessions and outcomes differ: {counters}")
+        if counters.outcomes["internal_error"]:
+            world.forbid(f"{factory.log.label}: internal_error")
+        if factory.sessions or any(room.taken for room in factory._rooms):
+            world.forbid(f"{factory.log.label}: sessions are left, or their places")
+    if total != len(world.clients):
+        world.forbid(f"{len(world.clients)} clients made {total} sessions")
+
+
+def _pop3_quits(world):
+    """QUIT goes upstream only because this client sent it."""
+    quits = [tap for tap in world.taps.values() if isinstance(tap, POP3Tap) and tap.quit]
+    for tap in quits:
+        if tap.session is not None and not tap.session.sent_quit:
+            world.forbid(f"{tap.name}: QUIT, which {tap.session.name} did not send")
+    for owner in {tap.owner for tap in quits}:
+        sent = [client for client in world.clients if client.place.owner == owner and client.sent_quit]
+        if len(sent) < len([tap for tap in quits if tap.owner == owner]):
+            world.forbid(f"more QUITs at {owner} than clients sent")
+
+
+def _sunny(world):
+    """Where nothing goes wrong, everything goes well."""
+    if world.plan.trouble or world.plan.mischief or world.plan.ends or world.plan.crowded:
+        return
+    for tap in world.taps.values():
+        if isinstance(tap, MailTap) and tap.garbled:
+            world.forbid(f"{tap.name} heard what is no reply")
+    refused = {message.client for message in world.messages.values() if world.must_be_refused(message)}
+    for client in world.clients:
+        if client.place.destination != "lax" and client not in refused and client.sent_quit != client.goodbye:
+            world.forbid(f"{client.name} did not come to its QUIT although nothing went wrong")

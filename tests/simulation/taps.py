@@ -1,0 +1,306 @@
+"""
+What the proxy says to others and hears from them, followed octet by octet from its own point of view.
+
+A tap decides which command a reply answered, in the order in which the proxy wrote and read; what a mail server
+thinks it answered does not matter, since mail servers lie.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+
+from attrs import define, field
+
+from tests.simulation.mail import end_of_data
+from tests.simulation.marker import HANDSHAKE
+from tests.simulation.secrets import owners
+
+TOKEN = re.compile(rb"\br([0-9]+)\.([0-9]+)\b")
+"""A mark in every reply of a mail server: its connection, and a number that no other reply has."""
+
+_REPLY_LINE = re.compile(rb"[2-5][0-5][0-9](?:$|[ -])")
+_PATH = re.compile(rb"<([^>]*)>")
+
+
+def path_in(line):
+    """The address in a MAIL or RCPT command."""
+    found = _PATH.search(line)
+    return found.group(1) if found else b""
+
+
+@define(eq=False)
+class Answer:
+    """A reply of a mail server: to which command of the proxy (None: to none), on which connection."""
+
+    tap: object
+    command: bytes | None
+    code: int
+    about: bytes
+    """The reverse-path of the transaction."""
+    given: bool = False
+    body: bytearray = field(factory=bytearray)
+    """Of a multi-line response."""
+    complete: bool = False
+
+
+@define(eq=False)
+class NoTap:
+    """On a connection that nobody listens to: a mail client's."""
+
+    def said(self, octets):
+        """Nothing follows."""
+
+    heard = said
+
+    def closed(self):
+        """Nothing follows."""
+
+
+class Tap:
+    """
+    Args:
+        world: is told what must not be.
+        number: of the connection.
+        host: who was to be reached.
+    """
+
+    def __init__(self, world, number, host):
+        self.world = world
+        self.number = number
+        self.host = host
+        self.plain_out = bytearray()
+        self.inside_out = bytearray()
+        self._encrypted = False
+
+    @property
+    def name(self):
+        return f"upstream {self.number}"
+
+    def said(self, octets):
+        """Octets that the proxy gave its transport: plaintext, or a part of TLS."""
+        if not self._encrypted and octets[:1] == bytes((HANDSHAKE,)):
+            self._encrypted = True
+            self.begins_tls()
+        if not self._encrypted:
+            self.plain_out += octets
+            self.said_inside(octets)
+
+    def heard(self, octets):
+        """Octets that the transport will give the proxy."""
+        if not self._encrypted:
+            self.heard_inside(octets)
+
+    def said_encrypted(self, octets):
+        """Plaintext that TLS was given."""
+        self.inside_out += octets
+        self.said_inside(octets)
+
+    def closed(self):
+        """The connection is over; whose secrets were on it is looked at."""
+        if owners(bytes(self.plain_out)) and not self.world.may_be_open(self.host):
+            self.world.forbid(f"{self.name}: credentials on a plaintext leg to {self.host}")
+        whose = owners(bytes(self.inside_out)) | owners(bytes(self.plain_out))
+        self.judge_owners(whose)
+
+    def judge_owners(self, whose):
+        """To an HTTP service a tenant's secrets go, or the service key's."""
+
+    def begins_tls(self):
+        """Everything learnt before is forgotten."""
+
+    def said_inside(self, octets):
+        """Plaintext of the proxy."""
+
+    def heard_inside(self, octets):
+        """Plaintext of the peer."""
+
+
+class MailTap(Tap):
+    """What SMTP and POP3 have in common."""
+
+    def __init__(self, world, number, host):
+        super().__init__(world, number, host)
+        self.awaiting = deque([b"(connection)"])
+        self.session = None
+        """The mail client whose octets are on this connection."""
+        self.owner = None
+        self.quit = False
+        self._out = bytearray()
+        self._in = bytearray()
+        self._stray = False
+        self.garbled = False
+
+    def begins_tls(self):
+        self._in.clear()
+        self._out.clear()
+
+    def belongs_to(self, session):
+        if self.session is None:
+            self.session = session
+        elif self.session is not session:
+            self.world.forbid(f"{self.name} carries octets of {self.session.name} and of {session.name}")
+
+    def judge_owners(self, whose):
+        if len(whose) > 1:
+            self.world.forbid(f"{self.name} carries secrets of {sorted(whose)}")
+        for owner in whose:
+            self.owner = owner
+            if self.session is not None and self.session.place.owner != owner:
+                self.world.forbid(f"{self.name} logs in as {owner} for a client of {self.session.place.owner}")
+
+    def said_inside(self, octets):
+        self._out += octets
+        while self._take_out():
+            pass
+
+    def _take_out(self):
+        end = self._out.find(b"\r\n")
+        if end < 0:
+            return False
+        line = bytes(self._out[:end])
+        del self._out[: end + 2]
+        if self.awaiting and not self.may_be_grouped(line):
+            self.world.forbid(f"{self.name}: {line[:20]!r} before the reply to {self.awaiting[0][:20]!r}")
+        self.awaiting.append(line)
+        self.command(line)
+        return True
+
+    def may_be_grouped(self, line):
+        """Whether a command may follow others without a reply to them."""
+        return False
+
+    def heard_inside(self, octets):
+        if not self._in:
+            self._stray = not self.awaiting
+        self._in += octets
+        while not self.garbled and self._take_in():
+            pass
+
+    def _answered(self, line, code):
+        command = None if self._stray or not self.awaiting else self.awaiting.popleft()
+        found = TOKEN.search(line)
+        answer = Answer(self, command, code, self.about())
+        if found:
+            self.world.answers[found.group()] = answer
+        self._stray = not self.awaiting
+        return answer
+
+    def about(self):
+        return b""
+
+
+class SMTPTap(MailTap):
+    """A connection to an SMTP server."""
+
+    def __init__(self, world, number, host):
+        super().__init__(world, number, host)
+        self._content = False
+        self._known_out = 0
+        self._open = False
+        self._mail = b""
+
+    def about(self):
+        return self._mail
+
+    def _take_out(self):
+        return self._take_content() if self._content else super()._take_out()
+
+    def _take_content(self):
+        end = end_of_data(self._out, self._known_out)
+        self._known_out = 0 if end is not None else len(self._out)
+        if end is None:
+            return False
+        body = bytes(self._out[:end])
+        del self._out[: end + 3]
+        self._content = False
+        self.awaiting.append(b"(end of data)")
+        self.world.final_dot(self, self._mail, body)
+        return True
+
+    def may_be_grouped(self, line):
+        return line[:5] == b"RCPT " or line == b"DATA"
+
+    def command(self, line):
+        verb = line[:5].upper()
+        if verb == b"MAIL ":
+            if self._open:
+                self.world.forbid(f"{self.name}: {line!r} inside of another transaction")
+            self._mail = path_in(line)
+            self._known(self._mail, line)
+        elif verb == b"RCPT ":
+            self._known(path_in(line), line)
+        elif verb == b"QUIT":
+            self.quit = True
+
+    def _heard_answer(self, answer):
+        """Whether the mail server is in a transaction, which another MAIL would be nested in."""
+        command = answer.command or b""
+        if command.startswith(b"MAIL ") and answer.code // 100 == 2:
+            self._open = True
+        elif command in (b"RSET", b"(end of data)"):
+            self._open = False
+        elif command == b"DATA" and answer.code == 354:
+            self._content = True
+
+    def _known(self, path, line):
+        session = self.world.paths.get(path)
+        if session is None:
+            self.world.forbid(f"{self.name}: a command that no client gave: {line!r}")
+        else:
+            self.belongs_to(session)
+
+    def _take_in(self):
+        lines = bytes(self._in).split(b"\n")
+        for number, line in enumerate(lines[:-1]):
+            if not _REPLY_LINE.match(line.rstrip(b"\r")):
+                self.garbled = True
+                return False
+            if line[3:4] != b"-":
+                del self._in[: len(b"\n".join(lines[: number + 1])) + 1]
+                self._heard_answer(self._answered(b"\n".join(lines[: number + 1]), int(line[:3])))
+                return True
+        return False
+
+
+_MULTILINE = re.compile(rb"(?:LIST|UIDL|CAPA)|(?:RETR|TOP) .*")
+
+
+class POP3Tap(MailTap):
+    """A connection to a POP3 server."""
+
+    def __init__(self, world, number, host):
+        super().__init__(world, number, host)
+        self._body = None
+        self._known_in = 0
+
+    def command(self, line):
+        if line == b"QUIT":
+            self.quit = True
+
+    def _take_in(self):
+        if self._body is not None:
+            return self._take_body()
+        end = self._in.find(b"\n")
+        if end < 0:
+            return False
+        line = bytes(self._in[: end + 1])
+        del self._in[: end + 1]
+        positive = line.startswith(b"+OK")
+        answer = self._answered(line, 200 if positive else 500)
+        if positive and answer.command and _MULTILINE.fullmatch(answer.command):
+            self._body = answer
+        return True
+
+    def _take_body(self):
+        answer = self._body
+        end = end_of_data(self._in, self._known_in)
+        self._known_in = 0 if end is not None else len(self._in)
+        if end is None:
+            return False
+        answer.body[:] = self._in[:end]
+        answer.complete = True
+        del self._in[: end + 3]
+        self._body = None
+        self._stray = not self.awaiting
+        return True

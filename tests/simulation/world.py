@@ -1,0 +1,266 @@
+"""
+A world around the whole proxy: everything that happens in it follows from one number.
+
+The proxy is the real one, assembled by `service.make_service`; only the reactor, TLS's cryptography and chance are the
+world's own.  Clients, mail servers and services are actors.  What must not be, whoever sees it, ends in `violations`;
+`judge.py` says what else is looked at when all is over.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import socket
+import weakref
+from collections import deque
+from contextlib import ExitStack
+from random import Random
+from unittest import mock
+
+import attrs
+from twisted.internet.address import IPv4Address
+from twisted.logger import globalLogPublisher
+from twisted.protocols import tls
+
+from mailproxy import service
+from mailproxy.observe import sessions
+from tests.simulation import judge, plan
+from tests.simulation.mail import normalized, octets_of
+from tests.simulation.marker import ImmediateClock, MarkerTLS
+from tests.simulation.network import Pace, SimulatedTransport, wires
+from tests.simulation.pop3_server import POP3Server
+from tests.simulation.reactor import SimulatedReactor
+from tests.simulation.secrets import secret
+from tests.simulation.services import WebService
+from tests.simulation.site import ADDRESSES, BY_HOST, NAMES, PLACES
+from tests.simulation.smtp_server import SMTPServer
+from tests.simulation.taps import NoTap, POP3Tap, SMTPTap, Tap
+
+LAST_EVENTS = 120
+
+LONGEST_NOTE = 100
+
+LONGEST = 100_000.0
+"""Seconds after which every session of the proxy must have ended by itself."""
+
+
+class World:
+    """
+    Args:
+        seed: decides everything.
+        config: of the proxy, as `site.write` makes it.
+        last_events: how many to show of a world in which something must not have been; None for all.
+    """
+
+    def __init__(self, seed, config, *, last_events=LAST_EVENTS):
+        self.seed = seed
+        self.random = Random(seed)
+        self.plan = plan.make(self.random)
+        self.config = attrs.evolve(config, **self.plan.settings(config))
+        self.reactor = SimulatedReactor(self)
+        self.violations = []
+        self.trace = deque(maxlen=last_events)
+        self.logged = []
+        self.silent = False
+        self.stopped_early = False
+        self.paths = {}
+        """Addresses in MAIL and RCPT commands that clients gave, each with its client."""
+        self.messages = {}
+        self.answers = {}
+        self.taps = {}
+        self.clients = []
+        self.transports = {}
+        self.protocols = weakref.WeakSet()
+        self.delivered = self.collected = 0
+        self.most_buffered = 0
+        """Octets that were in one write buffer of the proxy at a time."""
+        self._numbers = itertools.count(1)
+        self._lives = {}
+        self._ports = itertools.count(20000)
+
+    # What everybody may ask
+
+    @property
+    def fixes_newlines(self):
+        return self.config.pop3.fix_newlines
+
+    def note(self, who, what, octets=b""):
+        """An event for the trace; what one hears piece by piece is one event."""
+        last = self.trace[-1] if self.trace else None
+        if last is not None and last[1:3] == (who, what) == (who, "hears") and len(last[3]) < LONGEST_NOTE:
+            self.trace[-1] = (*last[:3], last[3] + octets[:LONGEST_NOTE])
+        else:
+            self.trace.append((self.reactor.seconds(), who, what, bytes(octets[:LONGEST_NOTE])))
+
+    def forbid(self, what):
+        """Something is the case that must not be."""
+        if not self.violations:
+            self.first_trace = list(self.trace)
+        self.violations.append(what)
+
+    def issue(self, owner, what, lifetime):
+        """A token, live for so many seconds."""
+        token = secret(owner, f"t{next(self._numbers)}")
+        self._lives[token] = self.reactor.seconds() + lifetime
+        return token
+
+    def is_live(self, shown):
+        """Whether there is no token in these octets that has expired."""
+        words = shown.decode("latin-1").replace("\x01", " ").replace("\0", " ").split()
+        tokens = [word for word in words if word in self._lives]
+        return all(self.reactor.seconds() < self._lives[token] for token in tokens) and (
+            bool(tokens) or any(word.endswith("-pw") for word in words)
+        )
+
+    def may_be_open(self, host):
+        return any(place.host == host and place.open_text for place in PLACES)
+
+    # What happens to the proxy's connections
+
+    def fate_of_lookup(self, host):
+        dice = self.random.random()
+        if dice < self.plan.trouble * 0.3:
+            return None, self.random.uniform(0, 60)
+        return ADDRESSES.get(host), self.random.uniform(0, 30 if dice < self.plan.trouble * 0.6 else 0.1)
+
+    def fate_of_second_lookup(self):
+        kind = self.random.choice((socket.EAI_NONAME, socket.EAI_AGAIN))
+        return socket.gaierror(kind, "no such luck"), self.random.uniform(0, 8)
+
+    def fate_of_connection(self, host, port):
+        dice = self.random.random()
+        if dice < self.plan.trouble * 0.2:
+            return "lost in the post", 0
+        if dice < self.plan.trouble * 0.4:
+            return "refused", self.random.uniform(0, 2)
+        return "connected", self.random.uniform(0, 12 if dice < self.plan.trouble * 0.7 else 0.1)
+
+    def connect_upstream(self, address, factory):
+        """The proxy's connection to a server is there."""
+        host, port = NAMES[address[0]], address[1]
+        number = next(self._numbers)
+        place = BY_HOST.get((host, port))
+        kind = Tap if place is None else SMTPTap if place.is_smtp else POP3Tap
+        tap = self.taps[number] = kind(self, number, host)
+        near, far = wires(self.plan.pipe_octets)
+        pace = self.pace()
+        temper = self.plan.temper_of(self.random)
+        if place is None:
+            WebService(self, far, pace, host, temper, number)
+        else:
+            (SMTPServer if place.is_smtp else POP3Server)(self, far, pace, place, temper, number)
+        peer = IPv4Address("TCP", *address)
+        self.attach(
+            factory.buildProtocol(peer), near, tap, host=IPv4Address("TCP", "10.0.0.1", number + 1024), peer=peer
+        )
+
+    def connect_downstream(self, make, place):
+        """A mail client connects; nothing comes of it where nobody listens."""
+        listening = self.reactor.ports.get(place.listen)
+        if listening is None:
+            self.note("somebody", f"is refused at {place.owner}")
+            return
+        number = next(self._numbers)
+        near, far = wires(self.plan.pipe_octets)
+        pace = self.pace()
+        self.clients.append(make(self, far, pace, place, number))
+        peer = IPv4Address("TCP", "127.0.0.1", next(self._ports))
+        protocol = listening.factory.buildProtocol(peer)
+        self.attach(protocol, near, NoTap(), host=listening.getHost(), peer=peer)
+
+    def attach(self, protocol, wire, tap, *, host, peer):
+        transport = SimulatedTransport(
+            self.reactor,
+            wire,
+            pace=self.pace(),
+            tap=tap,
+            closed=self.detach,
+            high_mark=self.plan.high_mark,
+            host=host,
+            peer=peer,
+        )
+        transport.protocol = protocol
+        self.protocols.add(protocol)
+        self.transports[transport] = None
+        protocol.makeConnection(transport)
+        transport.touch()
+
+    def detach(self, transport):
+        """A connection of the proxy is over."""
+        del self.transports[transport]
+        self.most_buffered = max(self.most_buffered, transport.most_buffered)
+
+    def pace(self):
+        latency = self.random.choice((0.0005, 0.002, 0.01, 0.05))
+        piece = self.random.choice((6, 40, 400, 1500, 1500, 4096, 4096, 4096))
+        return Pace(self.random, latency, piece)
+
+    # Mail
+
+    def final_dot(self, tap, path, body):
+        """The proxy has ended mail data: it must be what the client sent, and all of it."""
+        message = self.messages.get(path)
+        if message is None:
+            self.forbid(f"{tap.name}: an end of mail data for {path!r}, which nobody sent")
+        elif not message.complete:
+            self.forbid(f"{tap.name}: an end of mail data that {message.client.name} has not sent")
+        elif self.must_be_refused(message):
+            self.forbid(f"{tap.name}: an end of mail data that is too large, or has in it what it must not")
+        elif normalized(message.body) != body:
+            self.forbid(f"{tap.name}: mail data of {message.client.name} is not as it was: {message.body!r} {body!r}")
+
+    def must_be_refused(self, message):
+        """Whether the proxy itself says no to this mail data."""
+        limit, stray = self.config.smtp.max_message_octets, normalized(message.body) != message.body
+        return (
+            b"\0" in message.body
+            or (limit and octets_of(message.body) > limit)
+            or (stray and self.config.smtp.bare_newline == "reject")
+        )
+
+    # From the beginning to the end
+
+    def run(self):
+        """All that happens has happened; `violations` says what must not have."""
+        with ExitStack() as stack:
+            stack.enter_context(mock.patch.object(tls, "_get_default_clock", ImmediateClock))
+            stack.enter_context(mock.patch.object(sessions, "_numbers", itertools.count(1)))
+            globalLogPublisher.addObserver(self._log)
+            stack.callback(globalLogPublisher.removeObserver, self._log)
+            self._live()
+            gc.collect()  # what nobody heard of a Deferred is logged now
+            judge.look_back(self)
+        return self
+
+    def _live(self):
+        self.service = service.make_service(self.config, self.reactor, client_tls=MarkerTLS, random=self.random.random)
+        self.factories = [each.factory for each in self.service.services]
+        self.service.privilegedStartService()
+        self.service.startService()
+        self.plan.schedule(self)
+        self.reactor.run(LONGEST)
+        judge.at_rest(self)
+        if not self.stopped_early:
+            self.service.stopService()
+        self.reactor.run(LONGEST * 2)
+
+    def fall_silent(self):
+        self.note("everybody", "falls silent")
+        self.silent = True
+
+    def stop(self):
+        self.note("the proxy", "is stopped")
+        self.stopped_early = True
+        self.service.stopService()
+
+    def _log(self, event):
+        self.logged.append(event)
+        judge.log_event(self, event)
+
+    def report(self):
+        """What must not have been, and what came before it."""
+        lines = [f"seed {self.seed}: {self.violations[0]}"]
+        lines += [f"  also: {each}" for each in self.violations[1:5]]
+        lines += [f"  {time:12.4f} {who}: {what} {octets!r}" for time, who, what, octets in self.first_trace]
+        lines.append(f"  again: make simulate SEED={self.seed}")
+        return "\n".join(lines)
