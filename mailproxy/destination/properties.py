@@ -230,11 +230,9 @@ def _read_timeouts(reader: PropertyReader, keys: _Keys) -> Timeouts:
 def _trust_warnings(reader: PropertyReader, keys: _Keys) -> Iterator[str]:
     """What asks for less verification is neither followed nor passed over in silence."""
     trust = keys("ssl.trust")
-    if reader.glance(trust) is not None:
+    if reader.text(trust) is not None:
         yield f"{trust} has no effect: certificates are always verified"
-    if (reader.glance("TrustAll") or "false").lower() == "false":
-        reader.touch("TrustAll")
-    else:
+    if (reader.text("TrustAll") or "false").lower() != "false":
         yield "TrustAll has no effect: certificates are always verified"
 
 

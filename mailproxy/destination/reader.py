@@ -42,14 +42,9 @@ class PropertyReader:
         self._read.add(key)
         return self._value(key)
 
-    def glance(self, key: str) -> str | None:
-        """The value without blanks around it; the property counts as unread."""
-        return (self._value(key) or "").strip() or None
-
     def text(self, key: str) -> str | None:
         """The value without blanks around it."""
-        self._read.add(key)
-        return self.glance(key)
+        return (self.secret(key) or "").strip() or None
 
     def required(self, key: str) -> str:
         """The value, which must be there."""

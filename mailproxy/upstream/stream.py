@@ -21,7 +21,7 @@ from mailproxy.deadline import Deadline
 from mailproxy.destination.model import Login
 from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLSFailed, UpstreamTimeout, Violation
 from mailproxy.tls import describe_tls_failure
-from mailproxy.upstream.words import concealed, quoted
+from mailproxy.upstream.words import concealer, quoted
 
 
 class StreamOwner(Protocol):
@@ -51,6 +51,8 @@ class UpstreamStream:
         self.ready: Deferred[UpstreamStream] = Deferred(self._cancelled)
         """Fires with the stream once it is logged in, or fails with an `UpstreamError`."""
         self.capabilities: object = None
+        self.concealed = concealer(login.credentials)
+        """What the mail server said, for the client: without the credentials that it was sent."""
         self.doing = "waiting for the TLS handshake" if over_tls else "waiting for the greeting"
         self.secured = False
         self._handshaking = over_tls
@@ -135,10 +137,6 @@ class UpstreamStream:
     def quoted(self, text: bytes) -> str:
         """What the mail server said, for the log: without the credentials that it was sent."""
         return quoted(text, self.login.credentials)
-
-    def concealed(self, text: bytes) -> bytes:
-        """What the mail server said, for the client: without the credentials that it was sent."""
-        return concealed(text, self.login.credentials)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102 - Twisted's
         if self._owner is not None:

@@ -5,6 +5,7 @@ What a mail server said, fit for others' eyes: it may quote back what it was sen
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Callable
 
 from mailproxy.destination.model import Credentials
 from mailproxy.observe.text import printable, without_secrets
@@ -22,12 +23,16 @@ def quoted(text: bytes, credentials: Credentials | None) -> str:
     return printable(words)
 
 
-def concealed(text: bytes, credentials: Credentials | None) -> bytes:
-    """The words of a mail server for its client: octet for octet, but without the credentials in any such form."""
+def concealer(credentials: Credentials | None) -> Callable[[bytes], bytes]:
+    """
+    What makes the words of a mail server fit for its client: octet for octet, but without the credentials in any form.
+
+    Made once for a session, since it looks at every reply.
+    """
     if credentials is None or len(credentials.secret) < SHORTEST_CONCEALED:
-        return text
+        return bytes
     forms = [form.encode("utf-8", "surrogatepass").decode("latin-1") for form in _forms(credentials)]
-    return without_secrets(text.decode("latin-1"), forms).encode("latin-1")
+    return lambda text: without_secrets(text.decode("latin-1"), forms).encode("latin-1")
 
 
 def login_refused(mechanism: Mechanism, said: str) -> str:

@@ -26,6 +26,7 @@ class Command:
 class Habits:
     """
     How a client is.  `vanish_after` steps it leaves without a word, in the way `vanishes`; `pause` is between steps.
+    One that `lingers` does not close as soon as the proxy has.
     """
 
     pipelines: bool = False
@@ -34,6 +35,7 @@ class Habits:
     vanish_after: int | None = None
     vanishes: str = "abort"
     slow_reader: bool = False
+    lingers: bool = False
     lawless: bool = False
 
 
@@ -114,6 +116,8 @@ class MailClient(Actor):
     def leave(self):
         """Nothing more is to be said: the other side closes."""
         yield from self.ended()
+        if self.habits.lingers:
+            yield self.random.uniform(0, 10)
         raise Gone
 
     # What must not be

@@ -69,6 +69,7 @@ class Plan:
     def _client(self, place):
         random = self.random
         habits = Habits(pipelines=random.random() < 0.4, pause=random.choice((0.0, 0.0, 0.3)))
+        habits.lingers = random.random() < 0.2
         kind = SMTPClient if place.is_smtp else POP3Client
         wild, size = random.random() < 0.3, random.choice((0, 500, 500, 4000, 20000))
         if random.random() < self.mischief:
@@ -99,7 +100,7 @@ class Plan:
 
 
 def make(random):
-    """A plan; one in four worlds is sunny, one in ten ends in silence, one in ten is stopped early."""
+    """A plan; one in four worlds is sunny, one in ten ends in silence, one in seven is stopped early."""
     trouble = random.choice((0.0, 0.05, 0.15, 0.4))
     mischief = random.choice((0.0, 0.3, 0.7))
     seconds = random.choice((0.5, 20.0, 400.0))
@@ -114,5 +115,5 @@ def make(random):
         pipe_octets=random.choice((300, 4096, 32768)),
         high_mark=random.choice((1000, 8192, 65536)),
         crowded=random.random() < 0.05,
-        ends=("silence", when) if dice < 0.1 else ("stop", when) if dice < 0.2 else None,
+        ends=("silence", when) if dice < 0.1 else ("stop", when) if dice < 0.25 else None,
     )

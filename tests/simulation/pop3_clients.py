@@ -39,7 +39,8 @@ class POP3Client(MailClient):
         yield from self.step()
         if self.random.random() < 0.7:
             self.sent_quit = True
-            self.say(b"QUIT\r\n" + b"NOOP\r\n" * (self.random.random() < 0.1))
+            babbles = self.random.random() < 0.1 and self.world.plan.mischief > 0
+            self.say(b"QUIT\r\n" + b"NOOP\r\n" * babbles)
             yield from self.response(Command("QUIT"))
             self.goodbye = True
             yield from self.leave()

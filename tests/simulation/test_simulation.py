@@ -109,7 +109,7 @@ with tempfile.TemporaryDirectory() as folder:
 
 def test_a_seed_makes_the_same_world_again_in_another_process(config):
     command = [sys.executable, "-c", TELL]
-    told = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60, text=True).stdout
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=120, text=True).stdout
     assert told.split() == [story(seed, config) for seed in (5, 27, 111)]
 
 
