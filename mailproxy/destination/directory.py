@@ -114,6 +114,9 @@ class DestinationDirectory:
         """This token is not handed out again."""
         self._cache.drop(self._token_key(reference, found), lambda held: held.value == token)
 
+    def forget(self, reference: Reference) -> None:
+        """There is nothing to forget: a file is read again as soon as it has changed."""
+
     def close(self) -> None:
         """Nothing is in flight any more."""
         self._cache.close()

@@ -63,12 +63,14 @@ class DestinationLogins:
         """
         A login to try once after the mail server refused this one; None when there is nothing new to try.
 
-        A token that is refused again and again is fetched anew at growing intervals only.
+        A token that is refused again and again is fetched anew at growing intervals only.  A password is never tried
+        again, but the next login asks for the destination anew, in case it was changed there.
 
         Raises:
             DestinationError: a new token could not be fetched.
         """
         if not isinstance(refused.credentials, Token):
+            self._source.forget(self._reference)
             return None
         current, found = await self._login()
         if not isinstance(current.credentials, Token):

@@ -98,6 +98,10 @@ class DestinationService:
         key = self._key(self._binding.current(), reference)
         self._cache.drop(key, lambda held: held.token is not None and held.token.value == token)
 
+    def forget(self, reference: Reference) -> None:
+        """The destination is asked for anew."""
+        self._cache.drop(self._key(self._binding.current(), reference), lambda _: True)
+
     def close(self) -> None:
         """Nothing is in flight any more."""
         self._cache.close()

@@ -110,5 +110,8 @@ class Source(Protocol):
     def drop(self, reference: Reference, found: Found, token: str) -> None:
         """This token is not handed out again, unless it is fetched again."""
 
+    def forget(self, reference: Reference) -> None:
+        """The destination is asked for anew: what was known of it may have changed."""
+
     def close(self) -> None:
         """Nothing is in flight any more."""

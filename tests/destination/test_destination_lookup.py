@@ -152,6 +152,7 @@ def test_a_password_is_never_replaced(place):
     refused = run(logins.login())
     place.put(ACME, {**BASIC, "mail.password": "sentinel-new"})
     assert run(logins.replace(refused)) is None
+    assert run(logins.login()).credentials.password == "sentinel-new"
 
 
 def test_no_login_is_not_replaced_either(place):
