@@ -312,7 +312,7 @@ class SessionProtocol(TwistedProtocol):
         self._intake.release(_SESSION)
         self._to_downstream.stopProducing()
         self.transport.unregisterProducer()
-        if action.outcome == "quit" or self._read_closed or ISSLTransport.providedBy(self.transport):
+        if self._read_closed or ISSLTransport.providedBy(self.transport):
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()

@@ -22,6 +22,8 @@ def leave(bench, client):
     client.say(b"QUIT\r\n")
     bench.run()
     client.hear()
+    client.shutdown()
+    bench.run()
 
 
 def test_without_a_limit_there_is_always_a_place():

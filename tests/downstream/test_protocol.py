@@ -430,13 +430,17 @@ def test_a_client_that_does_not_read_its_last_words_is_cut_off(benches):
         assert bench.outcomes() == {outcome: 1}
 
 
-def test_after_quit_nobody_waits(benches):
+def test_octets_behind_quit_do_not_cost_the_reply_to_it(benches):
     bench = benches(closing("quit", b"221 bye\r\n"))
     client, protocol = bench.connect()
     client.say(b"QUIT\r\n")
     bench.run()
+    client.say(b"NOOP\r\n")
+    bench.run()
     assert client.hear() == b"221 bye\r\n"
     assert client.over
+    client.shutdown()
+    bench.run()
     assert not protocol.transport.connected
     assert bench.clock.seconds() == 0
 
@@ -531,6 +535,8 @@ def test_a_server_is_left_politely_in_the_background(benches):
     client, _ = bench.connect()
     server, _ = bench.let_in()
     client.say(b"QUIT\r\n")
+    bench.run()
+    client.shutdown()
     bench.run()
     assert not bench.factory.sessions
     assert server.hear() == b"QUIT\r\n"
