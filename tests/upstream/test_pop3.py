@@ -17,7 +17,6 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator
 from twisted.internet.protocol import Factory
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -37,38 +36,7 @@ from mailproxy.sandbox.pki import Authority
 from mailproxy.tls import ClientTLS, Trust
 from mailproxy.upstream.pop3 import POP3Upstream
 from mailproxy.wire.pop3 import MAX_CAPABILITIES, POP3Capabilities
-
-SECRET = "correct horse battery"
-TOKEN = "ya29." + "t" * 900
-
-
-class Transport(StringTransport):
-    """Remembers what happened to it; TLS begins at once, and the handshake is done when the test says so."""
-
-    def __init__(self):
-        super().__init__()
-        self.tls = None
-        self.aborted = False
-
-    def setTcpNoDelay(self, enabled):
-        assert enabled
-
-    def setTcpKeepAlive(self, enabled):
-        assert enabled
-
-    def startTLS(self, options):
-        self.tls = options
-
-    def abortConnection(self):
-        self.aborted = True
-
-
-def alice():
-    return Password("alice", SECRET)
-
-
-def bearer():
-    return Token("alice", TOKEN, 1e9)
+from tests.upstream.memory import SECRET, TOKEN, Transport, alice, bearer
 
 
 def login(mode, credentials, **more):

@@ -7,10 +7,9 @@ from base64 import b64decode, b64encode
 import pytest
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
-from mailproxy.destination.model import Destination, Login, MailProtocol, Password, TLSMode, TLSSettings, Token
+from mailproxy.destination.model import Destination, Login, MailProtocol, Password, TLSMode, TLSSettings
 from mailproxy.errors import (
     DestinationUnusable,
     LacksMechanism,
@@ -23,30 +22,7 @@ from mailproxy.errors import (
 )
 from mailproxy.relay import Backpressure
 from mailproxy.upstream.smtp import SMTPUpstream
-
-SECRET = "correct horse battery"
-TOKEN = "ya29." + "t" * 900
-
-
-class Transport(StringTransport):
-    """Remembers what happened to it; TLS begins at once, and the handshake is done when the test says so."""
-
-    def __init__(self):
-        super().__init__()
-        self.tls = None
-        self.aborted = False
-
-    def setTcpNoDelay(self, enabled):
-        assert enabled
-
-    def setTcpKeepAlive(self, enabled):
-        assert enabled
-
-    def startTLS(self, options):
-        self.tls = options
-
-    def abortConnection(self):
-        self.aborted = True
+from tests.upstream.memory import SECRET, TOKEN, Transport, alice, bearer
 
 
 class Owner:
@@ -112,14 +88,6 @@ def failed(stream, kind):
     assert failure.check(kind), failure
     assert stream.transport.aborted
     return str(failure.value)
-
-
-def alice():
-    return Password("alice", SECRET)
-
-
-def bearer():
-    return Token("alice", TOKEN, 1e9)
 
 
 def test_no_login_is_ready_after_ehlo():
