@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit simulate lint format typecheck check wheel deps lock clean
+.PHONY: help run test unit simulate fuzz mutants chaos load lint format typecheck check wheel deps lock clean
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -25,7 +25,21 @@ unit: $(VENV)/.dev  ## the tests that need no other programs
 
 SEEDS ?= 1000
 simulate: $(VENV)/.dev  ## the whole proxy in SEEDS=1000 simulated worlds, or once more in that of SEED=n
-	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST)))
+	$(BIN)/python -m tests.simulation.run $(if $(SEED),--seed $(SEED),--seeds $(SEEDS) $(if $(FIRST),--first $(FIRST))) $(ARGS)
+
+fuzz: $(VENV)/.fuzz  ## the parsers, fuzzed for SECONDS=120: all, or TARGET=name; REPLAY=file gives it this file only
+	$(BIN)/python -m tests.fuzz.run --seconds $(or $(SECONDS),120) $(if $(TARGET),--target $(TARGET)) \
+		$(if $(REPLAY),--replay $(REPLAY)) $(ARGS)
+
+mutants: $(VENV)/.dev  ## take the guards of the proxy away, one at a time, and see that tests notice: all, or ONLY=words
+	$(BIN)/python -m tests.mutants.run $(if $(ONLY),--only '$(ONLY)') $(ARGS)
+
+chaos: $(VENV)/.dev  ## real mail servers killed, stopped and cut off for SECONDS=600, by chance or SEED=n; needs root
+	$(BIN)/python -m tests.chaos.run --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+load: $(VENV)/.dev  ## thousands of sessions: PROGRAM=drain, flood, fairness or reload, or all of them
+	status=0; for each in $(or $(PROGRAM),drain flood fairness reload); do \
+		echo "== $$each"; $(BIN)/python -m tests.load.$$each $(ARGS) || status=1; done; exit $$status
 
 lint: $(VENV)/.dev  ## ruff: rules and layout; the systemd unit
 	$(BIN)/ruff check
@@ -52,6 +66,7 @@ lock: $(VENV)/.dev  ## renew requirements/ (uv is fetched for that)
 	$(LOCK) --upgrade pyproject.toml -o requirements/run.txt
 	$(LOCK) --upgrade pyproject.toml --extra test --extra lint -c requirements/run.txt -o requirements/dev.txt
 	$(LOCK) - -c requirements/dev.txt -o requirements/build.txt <<< 'hatchling>=1.27'
+	$(LOCK) --upgrade - -o requirements/fuzz.txt <<< 'atheris>=3.0,<3.1'
 
 clean:  ## remove what was made
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .hypothesis .coverage
@@ -67,4 +82,9 @@ $(VENV)/.run: requirements/run.txt
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.run
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	touch $@
+
+# Only fuzzing needs a fuzzer.
+$(VENV)/.fuzz: requirements/fuzz.txt $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/fuzz.txt
 	touch $@

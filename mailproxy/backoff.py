@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 LONGEST_PAUSE_SECONDS = 600.0
-"""No pause is longer, whatever a service asks for."""
+"""No pause is longer, whatever a service asks for, unless the operator wants it."""
 
 
 class Backoff:
@@ -30,7 +30,7 @@ class Backoff:
         """It failed: a pause begins, in seconds."""
         pause = min(first * 2.0 ** min(self._failures, 20), longest) * (1.0 + self._random() / 4)
         self._failures += 1
-        self.until = now + min(max(pause, at_least), LONGEST_PAUSE_SECONDS)
+        self.until = now + min(max(pause, at_least), max(longest, LONGEST_PAUSE_SECONDS))
 
     def reset(self) -> None:
         """It worked: the next failure is a first one again."""

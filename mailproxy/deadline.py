@@ -24,6 +24,9 @@ class Deadline:
     def set(self, seconds: float, expired: Callable[[], None]) -> None:
         """The time is up `seconds` from now, and then `expired` is called."""
         self._expired = expired
+        if self._call is not None and self._clock.seconds() + seconds < self._call.getTime():
+            self._call.cancel()  # to move it forward, the reactor would search all that there are
+            self._call = None
         if self._call is None:
             self._call = self._clock.callLater(seconds, self._fire)
         else:

@@ -1,99 +1,159 @@
 """
-The listeners as a service: all of them are bound before any is served, and a session ends before its port is gone.
+A listener: a port that stays, and behind it a gate whose keeper can change.
+
+Sessions belong to the keeper that let them in.  When a new configuration brings another one, they go on with theirs,
+and everybody who comes later gets the new one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
-from twisted.application.service import MultiService, Service
-from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
-from twisted.internet.interfaces import IStreamServerEndpoint
+from attrs import define
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailproxy.config.endpoints import parse_endpoint
 from mailproxy.downstream.factory import SessionFactory
+from mailproxy.downstream.rooms import Door
+from mailproxy.inherited import InheritedEndpoint
+from mailproxy.recipes import Order
 
 _log = Logger(namespace="mailproxy.listeners")
 
+_LAST_ROUNDS = 16
+"""How often a port lets clients in before it closes; Twisted lets in more each time, about 2000 in all."""
 
-class Listener(Service):
+
+@define(eq=False)
+class Keeper:
+    """A factory and what it was made for; `end` lets go of what it needs, once its last session is gone."""
+
+    order: Order
+    factory: SessionFactory
+    door: Door
+    end: ExitStack
+
+    def settle(self) -> None:
+        """Name and bound of the listener, which its keepers share, are those that this one is made for."""
+        self.factory.log.label = self.order.label
+        self.door.limit = self.order.recipe.max_sessions
+
+
+class Gate(ServerFactory):
+    """Lets clients in to the current keeper."""
+
+    noisy = False
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper = keeper
+        self.visits = 0
+        """How many clients have come."""
+        self.before: list[Keeper] = []
+        """Those whose sessions are not all gone."""
+
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        """What the current keeper makes of the client."""
+        self.visits += 1
+        return self.keeper.factory.buildProtocol(addr)
+
+    def change(self, keeper: Keeper) -> None:
+        """From now on clients are let in to this one; the one before ends with its last session."""
+        before, self.keeper = self.keeper, keeper
+        self.before.append(before)
+        before.factory.emptied().addCallback(self._emptied, before)
+
+    def close(self) -> None:
+        """All sessions are gone, and nobody comes any more."""
+        for keeper in (self.keeper, *self.before):
+            keeper.end.close()
+
+    def _emptied(self, _: object, keeper: Keeper) -> None:
+        self.before.remove(keeper)
+        keeper.end.close()
+
+
+class Listener:
     """
-    One endpoint and the factory that serves it; `problem` says why it could not be bound.
+    One endpoint and its gate.
+
+    Args:
+        endpoint: where it listens.
+        keeper: the first one.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, place: str, factory: SessionFactory) -> None:
-        self.factory = factory
-        self.problem: str | None = None
+    def __init__(self, endpoint: IStreamServerEndpoint, keeper: Keeper) -> None:
+        self.gate = Gate(keeper)
         self.address: Any = None
         """Where it listens, once it does."""
+        self.bound = parse_endpoint(keeper.order.endpoint)
         self._endpoint = endpoint
-        self._place = place
         self._port: Any = None
 
-    def privilegedStartService(self) -> None:
-        """The port is bound, or `problem` says why not."""
-        self._endpoint.listen(self.factory).addCallbacks(self._bound, self._not_bound)
+    @property
+    def order(self) -> Order:
+        """What is wanted of it at present."""
+        return self.gate.keeper.order
 
-    def stopService(self) -> Deferred[Any]:
-        """Nobody new comes in, and every session ends."""
-        super().stopService()
-        port, self._port = self._port, None
-        closed = maybeDeferred(port.stopListening) if port is not None else None
-        waits = [self.factory.stop(), *([closed] if closed is not None else [])]
-        return DeferredList(waits, consumeErrors=True)
+    @property
+    def factory(self) -> SessionFactory:
+        """Whom clients are let in to."""
+        return self.gate.keeper.factory
+
+    @property
+    def factories(self) -> list[SessionFactory]:
+        """All whose sessions may live."""
+        return [keeper.factory for keeper in (self.gate.keeper, *self.gate.before)]
+
+    @property
+    def descriptors(self) -> int:
+        """How many it takes: a socket of systemd's is kept open besides."""
+        return 2 if isinstance(self._endpoint, InheritedEndpoint) else 1
+
+    def listen(self) -> str | None:
+        """The port is bound; else why not."""
+        problems: list[str] = []
+        self._endpoint.listen(self.gate).addCallbacks(self._bound, self._not_bound, errbackArgs=(problems,))
+        return problems[0] if problems else None
+
+    def close_port(self) -> Deferred[Any]:
+        """Nobody new comes in; fires when others may listen there."""
+        port, self._port, self.address = self._port, None, None
+        if port is None:
+            return succeed(None)
+        self._let_in_who_waits(port)
+        return maybeDeferred(port.stopListening)
+
+    def _let_in_who_waits(self, port: Any) -> None:
+        """
+        Clients that are connected, as far as they know, and only not accepted by us yet would see a reset.  At a socket
+        of systemd's they can wait for who comes after us.
+        """
+        if IReadDescriptor.providedBy(port) and not isinstance(self._endpoint, InheritedEndpoint):
+            for _ in range(_LAST_ROUNDS):
+                before = self.gate.visits
+                port.doRead()
+                if self.gate.visits == before:
+                    return
+
+    def leads_to(self, peer: Any, own: Any) -> bool:
+        """Whether a connection from our address `own` to `peer` ends here."""
+        if getattr(self.address, "port", None) != peer.port:
+            return False
+        anywhere = self.address.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+        here = peer.host == own.host or ip_address(peer.host).is_loopback
+        return bool(self.address.host == peer.host or (anywhere and here))
 
     def _bound(self, port: Any) -> None:
         self._port = port
         self.address = port.getHost()
-        _log.info("{label}: listening on {place}", label=self.factory.log.label, place=self._place)
+        _log.info("{label}: listening on {place}", label=self.order.label, place=self.order.endpoint)
 
-    def _not_bound(self, failure: Failure) -> None:
+    def _not_bound(self, failure: Failure, problems: list[str]) -> None:
         reason = getattr(failure.value, "socketError", failure.value)
-        self.problem = f"{self.factory.log.label}: cannot listen on {self._place}: {reason}"
-
-
-class Listeners(MultiService):
-    """
-    All listeners; one that cannot be bound ends the process, so that nobody takes a part for the whole.
-
-    `stopped` is called when the last session has ended.
-    """
-
-    def __init__(self, stopped: Callable[[], None]) -> None:
-        super().__init__()
-        self._stopped = stopped
-
-    def privilegedStartService(self) -> None:
-        """Every port is bound; else the reasons are logged and the exit status is 1."""
-        super().privilegedStartService()
-        problems = [listener.problem for listener in self._listeners() if listener.problem is not None]
-        for problem in problems:
-            _log.critical("{problem}", problem=problem)
-        if problems:
-            raise SystemExit(1)
-
-    def stopService(self) -> Deferred[Any]:
-        """Nobody new comes in, every session ends, and then all else does."""
-        return maybeDeferred(super().stopService).addBoth(self._all_stopped)
-
-    def _all_stopped(self, result: Any) -> Any:
-        self._stopped()
-        return result
-
-    def is_ours(self, peer: Any, own: Any) -> bool:
-        """Whether a connection from our address `own` to `peer` leads to one of the listeners."""
-        return any(_leads_to(listener.address, peer, own) for listener in self._listeners())
-
-    def _listeners(self) -> list[Listener]:
-        return [service for service in self.services if isinstance(service, Listener)]
-
-
-def _leads_to(listening: Any, peer: Any, own: Any) -> bool:
-    if getattr(listening, "port", None) != peer.port:
-        return False
-    anywhere = listening.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
-    here = peer.host == own.host or ip_address(peer.host).is_loopback
-    return bool(listening.host == peer.host or (anywhere and here))
+        problems.append(f"{self.order.label}: cannot listen on {self.order.endpoint}: {reason}")

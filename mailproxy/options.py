@@ -7,6 +7,7 @@ user, and forks: a mistake is told on the terminal, and `--check` works beside a
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,6 +18,8 @@ from twisted.python.usage import Options as UsageOptions
 
 from mailproxy.config import Config, examine, load
 from mailproxy.errors import ConfigError
+from mailproxy.process import Process
+from mailproxy.watch import fingerprint
 
 
 class Options(UsageOptions):
@@ -30,12 +33,17 @@ logged in there, over verified TLS, with credentials from a destination service 
 twistd's own options stand before the word mailproxy: --nodaemon (-n) stays in the foreground, --pidfile FILE,
 --logfile FILE and --umask MASK say what they say for every twistd.
 
+SIGTERM or SIGINT: nobody new is let in, sessions may finish what they are in the middle of, within drain_seconds; a
+second one ends them at once. SIGHUP loads the configuration anew, without ending any session.
+
 Exit status: 0, or 1 when the configuration cannot be used."""
 
     optParameters = (("config", "c", None, "The configuration, a TOML file (required)."),)
     optFlags = (("check", None, "Judge the configuration and all files it names, open no port, and exit."),)
 
     configuration: Config
+    seen: bytes | None
+    """What the file was when it was read."""
 
     def postOptions(self) -> None:
         """
@@ -46,6 +54,7 @@ Exit status: 0, or 1 when the configuration cannot be used."""
         path = Path(self["config"])
         if self["check"]:
             _exit(_all_problems(path))
+        self.seen = fingerprint(path)
         try:
             self.configuration = load(path)
         except ConfigError as error:
@@ -53,11 +62,13 @@ Exit status: 0, or 1 when the configuration cannot be used."""
 
 
 def makeService(options: Options) -> IService:
-    """The whole proxy as a service."""
-    from mailproxy.service import make_service  # noqa: PLC0415 - it imports the reactor, which -r may still choose
+    """The whole proxy as a process."""
+    from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it, and -r may still do that
+
+    from mailproxy.service import make_service  # noqa: PLC0415 - it imports parts that import it
 
     try:
-        return make_service(options.configuration)
+        return Process(make_service(options.configuration), reactor, options.seen, os.environ)
     except ConfigError as error:
         _exit(error.problems)
 

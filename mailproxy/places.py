@@ -7,13 +7,16 @@ service key's file and the way to make connections.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.endpoints import HostnameEndpoint
 
-from mailproxy.config import Config
-from mailproxy.destination.binding import BindingFile
+from mailproxy.config import Config, TrustConfig
+from mailproxy.destination.binding import BindingFile, read_binding
 from mailproxy.destination.clients import WebClients
 from mailproxy.destination.directory import DestinationDirectory
 from mailproxy.destination.http import Web
@@ -21,113 +24,110 @@ from mailproxy.destination.lookup import DestinationLogins
 from mailproxy.destination.model import ClientIdentity
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.sap import DestinationService
-from mailproxy.destination.source import PROVIDER, Reference, Source, Tenant
+from mailproxy.destination.source import Source
 from mailproxy.errors import ConfigError, DestinationError
-from mailproxy.tenants import ListenerPlan, listeners
+from mailproxy.recipes import SourceRecipe, UpstreamRecipe, reference, source_recipe
+from mailproxy.shared import Shared
+from mailproxy.tenants import listeners
 from mailproxy.tls import ClientTLS, HTTPSPolicy
 
 
 class Places:
     """
-    All of them, for one configuration; `problems` says which files cannot be used.
+    All of them; each is open as long as somebody uses it, and equal recipes lead to the same one.
 
     Args:
-        config: names the services.
         reactor: connects and tells the time.
         tls: for connections to the destination and token services.
         random: gives numbers from 0 to 1.
     """
 
-    def __init__(self, config: Config, reactor: Any, tls: ClientTLS, random: Callable[[], float]) -> None:
-        self._config = config
+    def __init__(self, reactor: Any, tls: Shared[TrustConfig, ClientTLS], random: Callable[[], float]) -> None:
         self._reactor = reactor
-        self._random = random
         self._tls = tls
-        self._sources: dict[tuple[str, Tenant], tuple[Source, Reporter]] = {}
-        self._bindings: dict[str, BindingFile] = {}
-        self.problems: list[str] = []
-        for name in config.destination_services:
-            self._open(name)
+        self._random = random
+        self._sources = Shared(self._open)
+        self._bindings: Shared[Path, BindingFile] = Shared(lambda path, _: BindingFile(path))
 
-    def logins(self, plan: ListenerPlan) -> DestinationLogins:
-        """Logins for the destination of one listener."""
-        source, reporter = self._source(plan)
+    def logins(self, recipe: UpstreamRecipe, user: ExitStack) -> DestinationLogins:
+        """
+        Logins for one destination of one tenant.
+
+        Raises:
+            ConfigError: the service key cannot be used.
+        """
+        source, reporter = self._sources.take(recipe.source, user)
         return DestinationLogins(
             source,
-            _reference(plan),
-            listener_protocol=plan.destination.protocol,
+            recipe.reference,
+            listener_protocol=recipe.protocol,
             clock=self._reactor,
             random=self._random,
             reporter=reporter,
         )
 
-    def problems_of_destinations(self) -> list[str]:
-        """What is wrong with the destinations that lie in files; those of a service are not asked for."""
-        problems = []
-        for plan in listeners(self._config):
-            service = self._config.destination_services.get(plan.destination.service)
-            if service is None or service.directory is None or not service.directory.is_dir():
-                continue
-            source, _ = self._source(plan)
-            assert isinstance(source, DestinationDirectory)
-            try:
-                source.check(_reference(plan), plan.destination.protocol)
-            except DestinationError as error:
-                problems.append(f"{self._config.path}: {plan.label}: {error}")
-        return problems
+    def source(self, recipe: SourceRecipe, user: ExitStack) -> Source:
+        """
+        What knows the destinations of one tenant.
 
-    def close(self) -> None:
-        """Nothing is asked for any more."""
-        for source, _ in self._sources.values():
-            source.close()
+        Raises:
+            ConfigError: the service key cannot be used.
+        """
+        source, _ = self._sources.take(recipe, user)
+        return source
 
-    def _open(self, name: str) -> None:
-        service = self._config.destination_services[name]
-        where = f"{self._config.path}: destination_services.{name}"
-        if service.directory is not None:
-            if not service.directory.is_dir():
-                self.problems.append(f"{where}.directory: {service.directory} is no directory that can be read")
-        elif service.binding is not None:
-            try:
-                self._bindings[name] = BindingFile(service.binding)
-            except ConfigError as error:
-                self.problems += [f"{where}.binding: {problem}" for problem in error.problems]
-
-    def _source(self, plan: ListenerPlan) -> tuple[Source, Reporter]:
-        tenant = _tenant(plan)
-        key = plan.destination.service, tenant
-        if key not in self._sources:
-            self._sources[key] = self._make(plan.destination.service, tenant)
-        return self._sources[key]
-
-    def _make(self, name: str, tenant: Tenant) -> tuple[Source, Reporter]:
-        reporter = Reporter(tenant)
-        timeout = self._config.timeouts.token_seconds
-        web = Web(WebClients(self._reactor, self._connect, self._policy), self._reactor)
-        directory = self._config.destination_services[name].directory
-        if directory is not None:
-            source: Source = DestinationDirectory(
-                directory, tenant, web=web, random=self._random, reporter=reporter, timeout=timeout
-            )
-        else:
-            source = DestinationService(
-                self._bindings[name], tenant, web=web, random=self._random, reporter=reporter, timeout=timeout
-            )
+    def _open(self, recipe: SourceRecipe, end: ExitStack) -> tuple[Source, Reporter]:
+        tls = self._tls.take(recipe.trust, end)
+        connect = partial(self._connect, recipe.token_seconds)
+        web = Web(WebClients(self._reactor, connect, partial(_policy, tls)), self._reactor)
+        reporter = Reporter(recipe.tenant)
+        source = self._source(recipe, web, reporter, end)
+        end.callback(source.close)
         return source, reporter
 
-    def _connect(self, host: str, port: int) -> HostnameEndpoint:
-        return HostnameEndpoint(self._reactor, host, port, self._config.timeouts.token_seconds)
+    def _source(self, recipe: SourceRecipe, web: Web, reporter: Reporter, end: ExitStack) -> Source:
+        settings: dict[str, Any] = {
+            "web": web,
+            "random": self._random,
+            "reporter": reporter,
+            "timeout": recipe.token_seconds,
+        }
+        if recipe.service.directory is not None:
+            return DestinationDirectory(recipe.service.directory, recipe.tenant, **settings)
+        assert recipe.service.binding is not None, "a configuration without it has not passed"
+        return DestinationService(self._bindings.take(recipe.service.binding, end), recipe.tenant, **settings)
 
-    def _policy(self, identity: ClientIdentity | None) -> HTTPSPolicy:
-        return HTTPSPolicy(self._tls, identity)
+    def _connect(self, seconds: float, host: str, port: int) -> HostnameEndpoint:
+        return HostnameEndpoint(self._reactor, host, port, seconds)
 
 
-def _tenant(plan: ListenerPlan) -> Tenant:
-    if plan.tenant is None:
-        return PROVIDER
-    return Tenant(plan.tenant.name, plan.tenant.subdomain, plan.tenant.id)
+def problems_of_services(config: Config) -> Iterator[str]:
+    """What is wrong with the directories and service keys that a configuration names."""
+    for name, service in config.destination_services.items():
+        where = f"{config.path}: destination_services.{name}"
+        if service.directory is not None and not service.directory.is_dir():
+            yield f"{where}.directory: {service.directory} is no directory that can be read"
+        if service.binding is not None:
+            try:
+                read_binding(service.binding)
+            except ConfigError as error:
+                yield from (f"{where}.binding: {problem}" for problem in error.problems)
 
 
-def _reference(plan: ListenerPlan) -> Reference:
-    wanted = plan.destination
-    return Reference(wanted.name, wanted.level, wanted.fragment, wanted.fragment_optional)
+def problems_of_destinations(config: Config, places: Places) -> Iterator[str]:
+    """What is wrong with the destinations that lie in files; those of a service are not asked for."""
+    for plan in listeners(config):
+        directory = config.destination_services[plan.destination.service].directory
+        if directory is None or not directory.is_dir():
+            continue
+        with ExitStack() as user:
+            source = places.source(source_recipe(config, plan), user)
+            assert isinstance(source, DestinationDirectory)
+            try:
+                source.check(reference(plan), plan.destination.protocol)
+            except DestinationError as error:
+                yield f"{config.path}: {plan.label}: {error}"
+
+
+def _policy(tls: ClientTLS, identity: ClientIdentity | None) -> HTTPSPolicy:
+    return HTTPSPolicy(tls, identity)

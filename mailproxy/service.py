@@ -5,59 +5,58 @@ Assembly: the one place that knows everybody.
                   |                                            ^
                   +--> destination: where, as whom ------------+
 
-Each (destination, tenant) gets its own factory, its own connector and its own logins.  They share code, the
-certificate authorities that are trusted, and the number of sessions there may be in all.
+`recipes` says what the configuration decides for each listener, `assembly` makes it, `reload` gets from one set of
+listeners to the next, and `drain` ends them.  Here they are one service.
 """
 
 from __future__ import annotations
 
 import resource
 import socket
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Callable, Sequence
+from functools import cache
 from random import SystemRandom
 from typing import Any
 
-import attrs
-from attrs import frozen
-from twisted.application.service import IService
-from twisted.internet.endpoints import serverFromString
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from mailproxy import names
+from mailproxy.assembly import Assembly, Tools
+from mailproxy.checks import ServerTLS, problems_for_start, problems_of_all
 from mailproxy.config import Config
-from mailproxy.destination.model import Login, MailProtocol
-from mailproxy.downstream.factory import Room, SessionFactory
-from mailproxy.downstream.pop3 import POP3ServerFactory
-from mailproxy.downstream.protocol import Surroundings
-from mailproxy.downstream.smtp import SMTPServerFactory
+from mailproxy.downstream.rooms import MAX_TURNED_AWAY, Rooms
+from mailproxy.drain import Drain, DrainSeconds, Pause
 from mailproxy.errors import ConfigError
-from mailproxy.listeners import Listener, Listeners
-from mailproxy.observe.sessions import ListenerLog
-from mailproxy.places import Places
-from mailproxy.session.actions import Waiting
-from mailproxy.session.pop3 import POP3Policy
-from mailproxy.session.smtp_policy import SMTPPolicy
-from mailproxy.tenants import ListenerPlan, listeners
-from mailproxy.tls import ClientTLS, StrictClientTLS, Trust
-from mailproxy.upstream.connector import Connector
-from mailproxy.upstream.pop3 import POP3Upstream
-from mailproxy.upstream.smtp import SMTPUpstream
-from mailproxy.upstream.stream import UpstreamStream
-from mailproxy.wire.transparency import BareNewlines
+from mailproxy.inherited import endpoint_of
+from mailproxy.listeners import Keeper, Listener
+from mailproxy.recipes import OwnNames, orders
+from mailproxy.reload import Change, Difference
+from mailproxy.tls import ClientTLS, ListenerTLS, TrustSource
 
 SPARE_DESCRIPTORS = 64
 """Descriptors that are left for files, the log, and connections to the destination and token services."""
 
+FAREWELL_SECONDS = 2.0
+"""How long, at the end, mail servers have to answer our QUIT."""
+
+_CLOSE_PORT_SECONDS = 1.0
+"""A port is closed in the reactor's next turn."""
+
 _random = SystemRandom().random
+_log = Logger(namespace="mailproxy.listeners")
 
 
 def make_service(
     config: Config,
     reactor: Any = None,
     *,
-    client_tls: Callable[[Trust], ClientTLS] = ClientTLS,
+    client_tls: Callable[[TrustSource], ClientTLS] = ClientTLS,
+    server_tls: ServerTLS = ListenerTLS,
     random: Callable[[], float] = _random,
-) -> IService:
+) -> Proxy:
     """
     The whole proxy; it opens no port before it is started.
 
@@ -65,6 +64,7 @@ def make_service(
         config: all that there is to know.
         reactor: None for the process's own.
         client_tls: makes what connections to mail servers and services are secured with.
+        server_tls: makes what connections of mail clients are secured with.
         random: gives numbers from 0 to 1, for pauses.
 
     Raises:
@@ -73,11 +73,7 @@ def make_service(
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
     names.install(reactor)
-    assembly = _Assembly(config, reactor, client_tls=client_tls, random=random)
-    problems = [*assembly.problems, *assembly.problems_of_endpoints()]
-    if problems:
-        raise ConfigError(problems)
-    return assembly.service()
+    return Proxy(config, Tools(reactor, client_tls, server_tls, random))
 
 
 def check(config: Config) -> list[str]:
@@ -86,168 +82,169 @@ def check(config: Config) -> list[str]:
     """
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
 
-    assembly = _Assembly(config, reactor)
-    return [*assembly.problems, *assembly.problems_of_endpoints(), *assembly.places.problems_of_destinations()]
+    return problems_of_all(config, reactor)
 
 
-def read_trust(config: Config) -> tuple[Trust, list[str]]:
-    """The authorities to believe, and what is wrong with the files that hold them."""
-    bundles: list[bytes] = []
-    problems: list[str] = []
-    for number, path in enumerate(config.trust.ca_files):
+class Proxy(Service):
+    """
+    All listeners.
+
+    Args:
+        config: what is wanted.
+        tools: to make it with.
+
+    Raises:
+        ConfigError: files that the configuration names cannot be used; all problems at once.
+    """
+
+    def __init__(self, config: Config, tools: Tools) -> None:
+        problems = problems_for_start(config, tools.reactor, tools.server_tls)
+        if problems:
+            raise ConfigError(problems)
+        self.config = config
+        """What is in use."""
+        self._tools = tools
+        self._rooms = Rooms()
+        self._assembly = Assembly(tools, self._rooms, self._is_ours)
+        self.listeners = [self._listener(self._assembly.keeper(order)) for order in orders(config, _own_names())]
+        self._ending: list[Drain] = []
+        self._one_at_a_time = DeferredLock()
+        self._pause = Pause(tools.reactor)
+        self._bound = self._stopping = False
+        self._settle()
+
+    @property
+    def ready(self) -> bool:
+        """Whether clients are welcome: every port is bound, and the end has not begun."""
+        return self._bound and not self._stopping
+
+    def privilegedStartService(self) -> None:
+        """
+        Every port is bound; else the reasons are logged and the exit status is 1, so that nobody takes a part for the
+        whole.
+        """
+        problems = [problem for listener in self.listeners if (problem := listener.listen()) is not None]
+        for problem in problems:
+            _log.critical("{problem}", problem=problem)
+        if problems:
+            raise SystemExit(1)
+        self._bound = True
+
+    def reload(self, config: Config) -> Deferred[list[str]]:
+        """
+        The configuration is in use, and no session has noticed, but for those of listeners that are gone: they end as
+        at a stop.  Fires with the problems if it cannot be used; then all is as before.
+        """
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._reload(config)))
+
+    def stopService(self) -> Deferred[None]:
+        """Nobody new comes in, and every session ends in good order, or else at its deadline."""
+        super().stopService()
+        self._stopping = True
+        return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._stop()))
+
+    def hurry(self) -> None:
+        """Whatever is still ending, or comes to it, ends now."""
+        self._pause.skip_all()
+        for drain in list(self._ending):
+            drain.hurry()
+
+    async def _reload(self, config: Config) -> list[str]:
+        if self._stopping:
+            return ["mailproxy is being stopped"]
+        problems = problems_for_start(config, self._tools.reactor, self._tools.server_tls)
+        if problems:
+            return problems
+        wanted = orders(config, _own_names())
+        difference = Difference.between(self.listeners, wanted)
+        change = Change(difference, self._assembly.keeper, self._listener)
+        problems = await change.prepare()
+        if problems:
+            return problems
+        change.commit()
+        self.config, self.listeners = config, change.listeners(wanted)
+        self._settle()
+        _log.info("configuration {path} is in use; listeners: {what}", path=str(config.path), what=str(difference))
+        if difference.gone:
+            Deferred.fromCoroutine(self._end(difference.gone)).addErrback(_failed)
+        return []
+
+    async def _stop(self) -> None:
+        """Every step has its bound, so that there is an end to it, whatever happens."""
+        _log.info("stopping; sessions: {count}", count=self._sessions())
+        await self._pause.wait(self.config.timeouts.drain_delay_seconds)
         try:
-            bundle = path.read_bytes()
-            Trust(platform=True, bundles=(bundle,))
-        except (OSError, ValueError) as error:
-            problems.append(f"{config.path}: trust.ca_files[{number}]: {path}: {_reason(error)}")
-        else:
-            bundles.append(bundle)
-    return Trust(platform=config.trust.platform or not bundles, bundles=tuple(bundles)), problems
+            await self._end(self.listeners)
+        except Exception:  # noqa: BLE001 - whatever it was: the others are waited for all the same
+            _log.failure("internal error while listeners ended")
+        await DeferredList([drain.over for drain in self._ending])
+        farewells = self._assembly.farewells
+        await self._pause.wait(FAREWELL_SECONDS, farewells.all_gone())
+        farewells.abort()
 
-
-@frozen
-class _Kind:
-    """What one protocol is made of; a third protocol is one more row in `_Assembly.kinds`."""
-
-    factory: Any
-    policy: Any
-    stream: Any
-    command_seconds: float
-
-
-class _Assembly:
-    """Puts the chain together, once for each listener."""
-
-    def __init__(
-        self,
-        config: Config,
-        reactor: Any,
-        *,
-        client_tls: Callable[[Trust], ClientTLS] = ClientTLS,
-        random: Callable[[], float] = _random,
-    ) -> None:
-        self._config = config
-        self._reactor = reactor
-        trust, self.problems = read_trust(config)
-        self._tls = client_tls(trust)
-        self.places = Places(config, reactor, self._tls, random)
-        self.problems += self.places.problems
-        server_name = config.server_name or f"mailproxy.{socket.getfqdn()}"
-        upstream_name = config.ehlo_name or _own_domain()
-        self.kinds = {
-            MailProtocol.SMTP: _Kind(
-                SMTPServerFactory,
-                smtp_policy(config, server_name),
-                partial(SMTPUpstream, reactor, ehlo_name=upstream_name, own_name=server_name),
-                config.timeouts.command_seconds,
-            ),
-            MailProtocol.POP3: _Kind(
-                POP3ServerFactory,
-                pop3_policy(config),
-                partial(POP3Upstream, reactor),
-                config.timeouts.pop3_command_seconds,
-            ),
-        }
-
-    def problems_of_endpoints(self) -> list[str]:
-        """What is wrong with endpoints that only Twisted can tell: a certificate that cannot be read, say."""
-        problems = []
-        for plan in listeners(self._config):
-            try:
-                serverFromString(self._reactor, plan.endpoint)
-            except Exception as error:  # noqa: BLE001 - each kind of endpoint raises kinds of its own
-                problems.append(f"{self._config.path}: {plan.label}: {plan.endpoint}: {_reason(error)}")
-        return problems
-
-    def service(self) -> Listeners:
-        """All listeners, not yet bound."""
-        together = Listeners(self.places.close)
-        everywhere = Room(self._config.limits.max_sessions or _most_sessions(len(listeners(self._config))))
-        for plan in listeners(self._config):
-            factory = self._factory(plan, together, everywhere)
-            endpoint = serverFromString(self._reactor, plan.endpoint)
-            Listener(endpoint, plan.endpoint, factory).setServiceParent(together)
-        return together
-
-    def _factory(self, plan: ListenerPlan, together: Listeners, everywhere: Room) -> SessionFactory:
-        kind = self.kinds[plan.destination.protocol]
-        timeouts = self._config.timeouts
-        connector = Connector(
-            self._reactor,
-            self.places.logins(plan),
-            self._tls,
-            partial(_stream, kind, plan),
-            is_ours=together.is_ours,
-            login_seconds=timeouts.login_seconds,
-            connect_seconds=timeouts.connect_seconds,
-            random=SystemRandom().random,
+    async def _end(self, listeners: Sequence[Listener]) -> None:
+        """Nobody comes in any more, all sessions end, and then what they needed."""
+        timeouts = self.config.timeouts
+        drain = Drain(
+            self._tools.reactor,
+            [factory for listener in listeners for factory in listener.factories],
+            DrainSeconds(timeouts.drain_seconds, timeouts.drain_final_reply_seconds, timeouts.close_seconds),
         )
-        around = Surroundings(
-            clock=self._reactor,
-            open_upstream=connector.open,
-            timeouts=_waits(self._config, kind),
-            stall_seconds=timeouts.stall_seconds,
-            close_seconds=timeouts.close_seconds,
-            upstream_quit_seconds=timeouts.upstream_quit_seconds,
+        self._ending.append(drain)
+        if self._pause.skipping:
+            drain.hurry()
+        running = Deferred.fromCoroutine(drain.run())  # first, so that who is let in while a port closes is told
+        closed = DeferredList([listener.close_port() for listener in listeners], consumeErrors=True)
+        await running
+        self._ending.remove(drain)
+        await Pause(self._tools.reactor).wait(_CLOSE_PORT_SECONDS, closed)
+        for listener in listeners:
+            listener.gate.close()
+
+    def _sessions(self) -> int:
+        return sum(len(factory.sessions) for listener in self.listeners for factory in listener.factories)
+
+    def _settle(self) -> None:
+        """What is common to the listeners fits the configuration."""
+        for listener in self.listeners:
+            listener.gate.keeper.settle()
+        limits = self.config.limits
+        most = most_sessions(sum(listener.descriptors for listener in self.listeners))
+        if 0 < most < limits.max_sessions:
+            words = "max_sessions is {limit}, and open files suffice for {most}"
+            _log.warn(words, limit=limits.max_sessions, most=most)
+        self._rooms.resize(
+            sessions=limits.max_sessions or most,
+            per_tenant=limits.max_sessions_per_tenant,
+            per_client=limits.max_sessions_per_client,
+            tenants=len({listener.order.recipe.identity.tenant for listener in self.listeners}),
         )
-        tenant = plan.tenant.name if plan.tenant else None
-        log = ListenerLog(plan.destination.name, tenant, label=plan.label)
-        here = Room(self._config.limits.max_sessions_per_listener)
-        factory: SessionFactory = kind.factory(kind.policy, around, log, (everywhere, here))
-        return factory
+
+    def _listener(self, keeper: Keeper) -> Listener:
+        return Listener(endpoint_of(self._tools.reactor, keeper.order.endpoint), keeper)
+
+    def _is_ours(self, peer: Any, own: Any) -> bool:
+        """Whether a connection from our address `own` to `peer` leads to one of the listeners."""
+        return any(listener.leads_to(peer, own) for listener in self.listeners)
 
 
-def smtp_policy(config: Config, server_name: str) -> SMTPPolicy:
-    """The table `[smtp]` as the session wants it."""
-    table = attrs.asdict(config.smtp)
-    commands = table.pop("bare_newline_commands")
-    return SMTPPolicy(
-        server_name=server_name,
-        lone_lf_ends_command=commands == "normalize",
-        **table | {"bare_newline": BareNewlines(config.smtp.bare_newline)},
-    )
+def _failed(failure: Failure) -> None:
+    _log.failure("internal error while listeners ended", failure)
 
 
-def pop3_policy(config: Config) -> POP3Policy:
-    """The table `[pop3]` as the session wants it."""
-    return POP3Policy(**attrs.asdict(config.pop3))
+@cache
+def _own_names() -> OwnNames:
+    """Asked for once: a name service that does not answer would hold up a reload."""
+    return OwnNames(socket.getfqdn())
 
 
-def _stream(kind: _Kind, plan: ListenerPlan, login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
-    stream: UpstreamStream = kind.stream(login, tls=tls, allow_plaintext_auth=plan.destination.allow_plaintext_auth)
-    return stream
+def most_sessions(listening: int) -> int:
+    """
+    How many sessions the limit of open files allows; 0 is no limit.
 
-
-def _waits(config: Config, kind: _Kind) -> Mapping[Waiting, float]:
-    """The bound of each wait; the login has its own, in the connector."""
-    timeouts = config.timeouts
-    return {
-        Waiting.UPSTREAM_REPLY: timeouts.reply_seconds,
-        Waiting.UPSTREAM_DATA_REPLY: timeouts.data_reply_seconds,
-        Waiting.UPSTREAM_FINAL_REPLY: timeouts.final_reply_seconds,
-        Waiting.UPSTREAM_RSET_REPLY: timeouts.rset_reply_seconds,
-        Waiting.UPSTREAM_QUIT_REPLY: timeouts.quit_reply_seconds,
-        Waiting.UPSTREAM_BODY: timeouts.body_seconds,
-        Waiting.DOWNSTREAM_COMMAND: kind.command_seconds,
-        Waiting.DOWNSTREAM_LINE: timeouts.line_seconds,
-        Waiting.DOWNSTREAM_CONTENT: timeouts.content_seconds,
-    }
-
-
-def _own_domain() -> str | None:
-    """Our domain, if we have one (RFC 5321 §4.1.1.1); without it the address has to do."""
-    domain = socket.getfqdn()
-    return domain if "." in domain and not domain.startswith("localhost") else None
-
-
-def _most_sessions(listening: int) -> int:
-    """Each session takes two descriptors."""
+    Each session takes two descriptors, a client that is being turned away one, and listeners those for `listening`.
+    """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 0
-    return max(1, (soft - SPARE_DESCRIPTORS - listening) // 2)
-
-
-def _reason(error: Exception) -> str:
-    words = error.strerror if isinstance(error, OSError) else str(error)
-    return words or type(error).__name__
+    return max(1, (soft - SPARE_DESCRIPTORS - MAX_TURNED_AWAY - listening) // 2)

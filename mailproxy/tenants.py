@@ -5,10 +5,12 @@ Tenants, and the listeners that a configuration asks for: one for each destinati
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 from attrs import frozen
 
-from mailproxy.config import Config, DestinationConfig
+from mailproxy.config import CertificateConfig, Config, DestinationConfig, ListenerTLSConfig
+from mailproxy.config.endpoints import bound_endpoint, parse_endpoint
 
 
 @frozen
@@ -32,15 +34,19 @@ class Tenant:
 @frozen
 class ListenerPlan:
     """
-    One listener: whose mail, to which destination, on which endpoint.
+    One listener: whose mail, to which destination, on which endpoint, with which TLS towards the client.
 
-    `tenant` is None for the provider's own.  `label` is unique, and names the listener wherever an operator looks.
+    `tenant` is None for the provider's own.  `endpoint` is bound without TLS; `tls` is ours to do, None for plaintext.
+    `label` is unique, and names the listener wherever an operator looks.  `tls_where` is what a problem with the files
+    of `tls` begins with; the same for all listeners with the same table.
     """
 
     destination: DestinationConfig
     tenant: Tenant | None
     endpoint: str
     label: str
+    tls: ListenerTLSConfig | None = None
+    tls_where: str = ""
 
 
 def tenants(config: Config) -> dict[str, Tenant]:
@@ -57,15 +63,33 @@ def listeners(config: Config) -> tuple[ListenerPlan, ...]:
         for name, endpoint in destination.listen.items()
     ]
     uses = Counter(_label(destination, tenant) for destination, tenant, _ in wanted)
+    labels = [
+        _label(destination, tenant, in_full=uses[_label(destination, tenant)] > 1) for destination, tenant, _ in wanted
+    ]
     return tuple(
-        ListenerPlan(
-            destination,
-            tenant,
-            endpoint,
-            _label(destination, tenant, in_full=uses[_label(destination, tenant)] > 1),
-        )
-        for destination, tenant, endpoint in wanted
+        ListenerPlan(destination, tenant, bound_endpoint(text), label, *_tls(config, destination, text, label))
+        for (destination, tenant, text), label in zip(wanted, labels, strict=True)
     )
+
+
+def _tls(
+    config: Config, destination: DestinationConfig, endpoint: str, label: str
+) -> tuple[ListenerTLSConfig | None, str]:
+    """TLS towards the client, and what a problem with its files begins with."""
+    if destination.tls is not None:
+        return config.listener_tls[destination.tls], f"{config.path}: listener_tls.{destination.tls}."
+    short = _short_form(endpoint)
+    return (short, f"{config.path}: {label}: ") if short is not None else (None, "")
+
+
+def _short_form(endpoint: str) -> ListenerTLSConfig | None:
+    """What an endpoint `ssl:` stands for; None for another."""
+    parsed = parse_endpoint(endpoint)
+    if parsed.kind != "ssl":
+        return None
+    key, chain = parsed.settings["privateKey"], parsed.settings.get("extraCertChain")
+    files = CertificateConfig(Path(parsed.settings.get("certKey", key)), Path(key), Path(chain) if chain else None)
+    return ListenerTLSConfig("implicit", (files,))
 
 
 def _label(destination: DestinationConfig, tenant: Tenant | None, *, in_full: bool = False) -> str:

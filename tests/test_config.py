@@ -9,7 +9,7 @@ from attrs.exceptions import FrozenInstanceError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailproxy.config import Config, TenantConfig, examine, load
+from mailproxy.config import CertificateConfig, Config, ListenerTLSConfig, TenantConfig, TrustConfig, examine, load
 from mailproxy.config.source import MAX_FILE_OCTETS
 from mailproxy.destination.model import MailProtocol
 from mailproxy.errors import ConfigError
@@ -171,6 +171,86 @@ def test_a_mistake_is_named_by_its_key_path(write, before, after, expected):
     assert complaints(write(f"{before}\n{MINIMAL.replace('listen', service)}\n{after}\n")) == expected
 
 
+TLS = """
+[listener_tls.inside]
+mode = "required"
+certificates = [{ certificate = "chain.pem", key = "/etc/key.pem" }]
+"""
+
+
+def test_tls_towards_clients_is_a_table_that_destinations_name(write, tmp_path):
+    more = 'client_certificates = "optional"\nclient_ca_files = ["clients.pem"]\n'
+    config = load(write(f'{MINIMAL}tls = "inside"\n{TLS}{more}'))
+    assert config.destinations[0].tls == "inside"
+    assert config.listener_tls["inside"] == ListenerTLSConfig(
+        mode="required",
+        certificates=(CertificateConfig(tmp_path / "chain.pem", Path("/etc/key.pem")),),
+        minimum="TLSv1.2",
+        client_certificates="optional",
+        client_ca_files=(tmp_path / "clients.pem",),
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({'mode = "required"': ""}, ["mode: is missing"]),
+        ({'"required"': '"starttls"'}, ["mode: must be one of offered, required, implicit"]),
+        (
+            {", key =": ", keys ="},
+            ["certificates[0].keys: unknown key; did you mean key?", "certificates[0].key: is missing"],
+        ),
+        ({'"chain.pem"': "3"}, ["certificates[0].certificate: must be a path in quotes"]),
+        ({'{ certificate = "chain.pem", key = "/etc/key.pem" }': ""}, ["certificates: needs at least one"]),
+        ({"mode =": 'minimum = "TLSv1.1"\nmode ='}, ["minimum: must be one of TLSv1.2, TLSv1.3"]),
+        (
+            {"mode =": 'client_certificates = "optional"\nmode ='},
+            ["client_ca_files: is missing: somebody has to vouch for the clients' certificates"],
+        ),
+        (
+            {'"required"': '"offered"\nclient_certificates = "required"\nclient_ca_files = ["ca.pem"]'},
+            ["mode: has to be required or implicit: who does without TLS would do without a certificate, too"],
+        ),
+        (
+            {"mode =": 'client_ca_files = ["ca.pem"]\nmode ='},
+            ["client_ca_files: has no effect while client_certificates is none"],
+        ),
+    ],
+)
+def test_a_mistake_in_tls_towards_clients_is_named_and_takes_the_destination_with_it(write, changes, expected):
+    table = TLS
+    for old, new in changes.items():
+        table = table.replace(old, new)
+    path = write(f'{MINIMAL}tls = "inside"\n{table}')
+    assert sorted(complaints(path)) == sorted(f"listener_tls.inside.{each}" for each in expected)
+    assert examine(path).config.destinations == ()
+    assert examine(path).config.listener_tls == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (MINIMAL + TLS, ["listener_tls.inside: no destination uses it"]),
+        (f"{MINIMAL}tls = 'outside'", ["destinations[0].tls: there is no such table in listener_tls"]),
+        (f"{MINIMAL}tls = true", ["destinations[0].tls: must be text in quotes"]),
+        (f"listener_tls = 3\n{MINIMAL}", ["listener_tls: must be written as [listener_tls.NAME]"]),
+        (
+            MINIMAL.replace("tcp:1588", "ssl:1588:privateKey=/k") + f'tls = "inside"\n{TLS}',
+            ["destinations[0].listen.globex: ssl: brings a certificate of its own; beside tls write tcp:"],
+        ),
+        (
+            f'{MINIMAL}tls = "a b"\n{TLS.replace("inside", chr(34) + "a b" + chr(34))}',
+            [
+                "listener_tls.\"a b\": a name must be 1 to 200 letters, digits, '_' or '-'",
+                "destinations[0].tls: must be 1 to 200 letters, digits, '_' or '-'",
+            ],
+        ),
+    ],
+)
+def test_tls_and_destinations_have_to_agree(write, text, expected):
+    assert complaints(write(text)) == expected
+
+
 DESTINATION_MISTAKES = [
     ('name = "n"', ["protocol: is missing", "listen: is missing"]),
     ('name = ""\nprotocol = "smtp"\nlisten = "tcp:1"', ["name: must be 1 to 200 letters, digits, '_' or '-'"]),
@@ -275,6 +355,13 @@ def test_what_is_sound_can_still_be_looked_at(write):
     assert config.timeouts.line_seconds == 60.0
 
 
+def test_a_trust_that_trusts_nobody_does_not_keep_the_rest_from_being_looked_at(write):
+    examined = examine(write(MINIMAL + "[trust]\nplatform = false\n"))
+    assert len(examined.problems) == 1
+    assert examined.config.trust == TrustConfig()
+    assert [each.name for each in examined.config.destinations] == ["example-dest-smtp"]
+
+
 def test_a_service_with_a_mistake_is_not_complained_about_again(write):
     text = MINIMAL.replace('directory = "destinations"', "directory = 3")
     assert complaints(write(text)) == ["destination_services.local.directory: must be a path in quotes"]
@@ -363,6 +450,9 @@ KEYS = st.sampled_from(
         "tenants",
         "tenants.acme",
         "tenants.acme.id",
+        "listener_tls",
+        "listener_tls.a.mode",
+        "listener_tls.a.certificates",
         "destination_services",
         "destination_services.a.binding",
         "destinations",

@@ -13,9 +13,12 @@ import attrs
 import pytest
 
 from mailproxy.config import (
+    CertificateConfig,
     Config,
     DestinationConfig,
+    HoldOffConfig,
     LimitsConfig,
+    ListenerTLSConfig,
     POP3Config,
     ServiceConfig,
     SMTPConfig,
@@ -24,11 +27,13 @@ from mailproxy.config import (
     TrustConfig,
     load,
 )
+from mailproxy.config.endpoints import parse_endpoint
 from mailproxy.config.rules import Between
 from mailproxy.config.values import Listen
-from mailproxy.service import pop3_policy, smtp_policy
+from mailproxy.recipes import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
-from mailproxy.session.pop3 import POP3Policy
+from mailproxy.session.encryption import Encryption
+from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.tenants import listeners
 
@@ -40,9 +45,12 @@ TABLES = {
     "`[trust]`": TrustConfig,
     "`[timeouts]`": TimeoutsConfig,
     "`[limits]`": LimitsConfig,
+    "`[hold_off]`": HoldOffConfig,
     "`[smtp]`": SMTPConfig,
     "`[pop3]`": POP3Config,
     "`[tenants.NAME]`": TenantConfig,
+    "`[listener_tls.NAME]`": ListenerTLSConfig,
+    "`[[listener_tls.NAME.certificates]]`": CertificateConfig,
     "`[destination_services.NAME]`": ServiceConfig,
     "`[[destinations]]`": DestinationConfig,
 }
@@ -53,9 +61,22 @@ PLAIN = {
     float: "number",
     Path: "path",
     tuple[Path, ...]: "list of paths",
+    tuple[CertificateConfig, ...]: "list of tables",
     Listen: "endpoint, or table of endpoints by tenant",
 }
-NOT_KEYS = {"path", "trust", "timeouts", "limits", "smtp", "pop3", "tenants", "destination_services", "destinations"}
+NOT_KEYS = {
+    "path",
+    "trust",
+    "timeouts",
+    "limits",
+    "hold_off",
+    "smtp",
+    "pop3",
+    "tenants",
+    "listener_tls",
+    "destination_services",
+    "destinations",
+}
 
 
 def sections():
@@ -109,8 +130,10 @@ def default(field):
         return ""
     if field.default == "":
         return "the only one"
+    if isinstance(field.default, bool):
+        return f"`{str(field.default).lower()}`"
     text = str(list(field.default) if isinstance(field.default, tuple) else field.default)
-    return f"`{text.lower().removesuffix('.0')}`"
+    return f"`{text.removesuffix('.0')}`"
 
 
 def unit(name):
@@ -137,6 +160,7 @@ def test_the_page_and_the_code_have_the_same_keys(heading):
 def test_every_decision_about_a_session_is_a_key_with_the_same_default(table, policy, renamed):
     offered = {renamed.get(field.name, field.name): field.default for field in attrs.fields(table)}
     made = {field.name: field.default for field in attrs.fields(policy) if field.default is not attrs.NOTHING}
+    assert made.pop("encryption") is Encryption.PLAINTEXT, "a listener's own, by its table in listener_tls"
     assert offered.keys() == made.keys()
     for name, value in made.items():
         if name not in renamed.values():
@@ -145,17 +169,33 @@ def test_every_decision_about_a_session_is_a_key_with_the_same_default(table, po
 
 def test_every_wait_has_a_timeout():
     offered = {field.name for field in attrs.fields(TimeoutsConfig)}
-    assert {f"{wait.value}_seconds" for wait in Waiting if wait is not Waiting.NOBODY} <= offered
+    named_otherwise = {Waiting.NOBODY, Waiting.DOWNSTREAM_FIRST_COMMAND}
+    assert {f"{wait.value}_seconds" for wait in Waiting if wait not in named_otherwise} <= offered
+    assert "overload_command_seconds" in offered
+
+
+def example_with_all_switched_on():
+    """What needs files that do not come along is a comment in the example, with nothing between `#` and the line."""
+    return re.sub(r"^#(?=[\[\]a-z]|    \{)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+
+
+def test_the_example_is_sound_with_all_switched_on(tmp_path):
+    path = tmp_path / "mailproxy.toml"
+    path.write_text(example_with_all_switched_on())
+    assert load(path).destinations[0].tls == "inside"
 
 
 def test_the_example_has_every_key():
-    raw = tomllib.loads(EXAMPLE.read_text())
+    raw = tomllib.loads(example_with_all_switched_on())
+    listener_tls = raw["listener_tls"].values()
     written = {
         "Top level": [raw],
         "`[tenants.NAME]`": raw["tenants"].values(),
+        "`[listener_tls.NAME]`": listener_tls,
+        "`[[listener_tls.NAME.certificates]]`": [each for table in listener_tls for each in table["certificates"]],
         "`[destination_services.NAME]`": raw["destination_services"].values(),
         "`[[destinations]]`": raw["destinations"],
-    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "smtp", "pop3")}
+    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "hold_off", "smtp", "pop3")}
     for heading, cls in TABLES.items():
         assert {field.name for field in keys(cls)} <= {key for table in written[heading] for key in table}, heading
 
@@ -163,10 +203,10 @@ def test_the_example_has_every_key():
 def test_the_example_shows_the_defaults_and_listens_on_loopback_alone():
     config = load(EXAMPLE)
     defaults = Config(config.path)
-    for name in ("trust", "timeouts", "limits", "smtp", "pop3"):
+    for name in ("trust", "timeouts", "limits", "hold_off", "smtp", "pop3"):
         assert getattr(config, name) == getattr(defaults, name), name
     for plan in listeners(config):
-        assert plan.endpoint.endswith(":interface=127.0.0.1")
+        assert parse_endpoint(plan.endpoint).settings["interface"] == "127.0.0.1"
 
 
 def test_the_example_has_the_eight_kinds_of_destinations():

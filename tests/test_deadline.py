@@ -3,6 +3,7 @@
 import gc
 import weakref
 
+from twisted.internet.base import DelayedCall
 from twisted.internet.task import Clock
 
 from mailproxy.deadline import Deadline
@@ -41,6 +42,19 @@ def test_setting_it_again_moves_it_both_ways():
     owner.deadline.set(0.5, owner.expire)
     clock.advance(0.5)
     assert owner.late == 1
+
+
+def test_no_timer_is_ever_moved_forward(monkeypatch):
+    """Twisted would look at all of them for that, and there may be thousands."""
+    moves = []
+    reset = DelayedCall.reset
+    monkeypatch.setattr(DelayedCall, "reset", lambda call, seconds: (moves.append(seconds), reset(call, seconds)))
+    clock = Clock()
+    deadline = Deadline(clock)
+    for seconds in (5, 8, 3, 9):
+        deadline.set(seconds, list)
+    assert moves == [8, 9]
+    assert [call.getTime() for call in clock.getDelayedCalls()] == [9]
 
 
 def test_the_last_one_who_set_it_is_called():

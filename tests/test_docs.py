@@ -89,15 +89,30 @@ def test_every_configuration_on_a_page_can_be_used_with_the_files_beside_it(each
             path = tmp_path / _file_of(example)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(example.text)
-    for path in examine(config).config.trust.ca_files:
+    judged = examine(config).config
+    for path in judged.trust.ca_files:
         Authority.create().write(path)
+    for table in judged.listener_tls.values():
+        _write_certificates(table)
     assert service.check(load(config)) == []
+
+
+def _write_certificates(table):
+    issued = Authority.create().subordinate().issue("mail.example.com")
+    for files in table.certificates:
+        files.certificate.parent.mkdir(exist_ok=True)
+        for path, octets in ((files.certificate, issued.chain_pem), (files.key, issued.key_pem)):
+            path.write_bytes(octets)
+        if files.chain is not None:
+            files.chain.write_bytes(issued.chain_pem)
+    for path in table.client_ca_files:
+        Authority.create().write(path)
 
 
 def test_every_page_of_instructions_has_a_configuration():
     with_one = {param.values[0].path for param in WHOLE}
     without = {path.stem for path in (DOCS / "how-to").glob("*.md") if path not in with_one}
-    assert without == {"run-under-systemd", "run-the-simulation"}
+    assert without == {"run-under-systemd", "run-the-simulation", "chaos", "load", "fuzz"}
 
 
 def test_every_block_of_toml_is_a_whole_configuration():

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twisted.internet.endpoints import SSL4ServerEndpoint, _parseServer, serverFromString
+from twisted.internet.endpoints import _parseServer, serverFromString
+from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
 from mailproxy.config import with_loopback_default
-from mailproxy.config.endpoints import KINDS, parse_endpoint
-from mailproxy.sandbox.pki import Authority
+from mailproxy.config.endpoints import BACKLOG, KINDS, bound_endpoint, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_nobody_but_this_machine_gets_in_unless_an_interface_is_named(text, expe
         ("tcp:1:port=2", "port is given twice"),
         ("tcp:1:interfce=127.0.0.1", "tcp knows port, interface, backlog and nothing else"),
         ("tcp:1:interface=", "interface must be an IP address"),
+        ("tcp:1:interface=192.0.2", "interface must be an IP address"),
         ("tcp:1:interface=localhost", "interface must be an IP address"),
         ("tcp:1:interface=::1", "must be tcp:PORT and then KEY=VALUE"),
         ("tcp6:1:interface=127.0.0.1", "interface must be an IP address"),
@@ -85,6 +86,7 @@ def test_what_cannot_be_listened_on_is_refused_with_a_reason(text, reason):
         ("tcp6:25:interface=0\\:0\\:0\\:0\\:0\\:0\\:0\\:1", "tcp6:25", True),
         ("unix:/a", "unix:/a", True),
         ("unix:/a", "unix:/b", False),
+        ("unix:/a:mode=600", "unix:/a:mode=660", True),
         ("systemd:INET:name=a", "systemd:domain=INET:name=a", True),
         ("systemd:INET:name=a", "systemd:INET:name=b", False),
         ("unix:/a", "tcp:25", False),
@@ -102,10 +104,37 @@ def test_twisted_takes_what_we_let_pass(text):
     assert serverFromString(MemoryReactor(), with_loopback_default(text))
 
 
-def test_twisted_takes_an_endpoint_with_tls(tmp_path):
-    certificate, key = Authority.create().issue("mail.localhost").write(tmp_path, "mail")
-    text = with_loopback_default(f"ssl:0:privateKey={key}:certKey={certificate}")
-    assert isinstance(serverFromString(MemoryReactor(), text), SSL4ServerEndpoint)
+@pytest.mark.parametrize(
+    ("text", "bound"),
+    [
+        ("tcp:1587", f"tcp:1587:backlog={BACKLOG}"),
+        ("tcp6:1587", f"tcp6:1587:backlog={BACKLOG}"),
+        ("unix:/run/a\\:b:mode=600", f"unix:/run/a\\:b:mode=600:backlog={BACKLOG}"),
+        ("unix:/run/smtp", f"unix:/run/smtp:mode=660:backlog={BACKLOG}"),
+        ("unix:/run/smtp:backlog=5", "unix:/run/smtp:backlog=5:mode=660"),
+        ("tcp:1587:backlog=7", "tcp:1587:backlog=7"),
+        ("systemd:INET:name=smtp", "systemd:INET:name=smtp"),
+        ("ssl:995:privateKey=/k", f"tcp:port=995:interface=127.0.0.1:backlog={BACKLOG}"),
+        ("ssl:995:privateKey=/k:certKey=/c:backlog=7", "tcp:port=995:interface=127.0.0.1:backlog=7"),
+        ("ssl:995:privateKey=/k:interface=\\:\\:1", f"tcp6:port=995:interface=\\:\\:1:backlog={BACKLOG}"),
+    ],
+)
+def test_what_is_bound_has_a_long_queue_and_no_tls(text, bound):
+    assert bound_endpoint(text) == bound
+    assert parse_endpoint(bound).settings.items() >= {
+        (key, value) for key, value in parse_endpoint(text).settings.items() if key in KINDS["tcp"]
+    }
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["tcp:1587:backlog=7", "tcp6:1587", "ssl:0:privateKey=/k:interface=\\:\\:1", "unix:/run/a\\:b:mode=600"],
+)
+def test_twisted_takes_what_is_bound(text):
+    reactor = MemoryReactor()
+    serverFromString(reactor, bound_endpoint(with_loopback_default(text))).listen(Factory())
+    (bound,) = reactor.tcpServers or reactor.unixServers
+    assert bound[2] == (7 if "backlog" in text else BACKLOG)
 
 
 PARTS = st.sampled_from(

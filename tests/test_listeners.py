@@ -1,12 +1,21 @@
-"""The listeners together: all are bound or none serves, and a way back to one of them is seen."""
+"""A listener: its port stays, whoever keeps it may change, and a way back to it is seen."""
+
+from contextlib import ExitStack
 
 import pytest
+from attrs import evolve
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
-from twisted.logger import LogLevel
+from twisted.internet.interfaces import IReadDescriptor
+from zope.interface import implementer
 
-from mailproxy.listeners import Listener, Listeners
+from mailproxy.config import load
+from mailproxy.downstream.rooms import Rooms
+from mailproxy.inherited import InheritedEndpoint
+from mailproxy.listeners import Keeper, Listener
+from mailproxy.recipes import OwnNames, orders
+from tests.support.proxies import HEAD, LISTENER
 
 
 class Port:
@@ -35,61 +44,141 @@ class Endpoint:
 
 
 class Log:
-    label = "acme/dest"
+    label = ""
 
 
 class Factory:
-    log = Log()
+    """Lets everybody in; `gone` fires when its last session ends."""
 
     def __init__(self):
-        self.stopped = Deferred()
-        self.stops = 0
+        self.log = Log()
+        self.came = []
+        self.gone = Deferred()
 
-    def stop(self):
-        self.stops += 1
-        return self.stopped
+    def buildProtocol(self, addr):
+        self.came.append(addr)
+        return "protocol"
 
-
-def together(*addresses):
-    ended = []
-    listeners = Listeners(lambda: ended.append(True))
-    endpoints = [Endpoint(address) for address in addresses]
-    for endpoint in endpoints:
-        Listener(endpoint, "tcp:25", Factory()).setServiceParent(listeners)
-    return listeners, endpoints, ended
+    def emptied(self):
+        return self.gone
 
 
-def test_every_port_is_bound_before_privileges_are_dropped():
-    listeners, endpoints, _ = together(IPv4Address("TCP", "127.0.0.1", 25), UNIXAddress("/run/mail"))
-    listeners.privilegedStartService()
-    assert [len(endpoint.factories) for endpoint in endpoints] == [1, 1]
-    listeners.startService()
-    assert [len(endpoint.factories) for endpoint in endpoints] == [1, 1]
+@pytest.fixture
+def order(tmp_path):
+    path = tmp_path / "mailproxy.toml"
+    path.write_text(HEAD + LISTENER.format(name="dest", listen='{ acme = "tcp:25" }'))
+    (order,) = orders(load(path), OwnNames("proxy.test"))
+    return order
 
 
-def test_a_port_that_cannot_be_bound_ends_it_all_with_its_reason(logged_failures):
-    listeners, _, _ = together(IPv4Address("TCP", "127.0.0.1", 25), None)
-    with pytest.raises(SystemExit) as caught:
-        listeners.privilegedStartService()
-    assert caught.value.code == 1
-    (event,) = logged_failures
-    assert event["log_level"] is LogLevel.critical
-    assert event["problem"] == "acme/dest: cannot listen on tcp:25: [Errno 13] Permission denied"
-    logged_failures.clear()
+@pytest.fixture
+def keep(order):
+    """Makes keepers; `ended` has those whose needs are over."""
+
+    def keep(name="first", **changes):
+        end = ExitStack()
+        end.callback(keep.ended.append, name)
+        return Keeper(evolve(order, **changes), Factory(), Rooms().door("acme"), end)
+
+    keep.ended = []
+    return keep
 
 
-def test_stopping_closes_the_ports_first_and_waits_for_every_session():
-    listeners, endpoints, ended = together(IPv4Address("TCP", "127.0.0.1", 25), IPv4Address("TCP", "127.0.0.1", 26))
-    listeners.privilegedStartService()
-    listeners.startService()
-    done = listeners.stopService()
-    factories = [endpoint.factories[0] for endpoint in endpoints]
-    assert [factory.stops for factory in factories] == [1, 1]
-    assert not any(endpoint.port.open for endpoint in endpoints)
-    factories[0].stopped.callback(None)
-    assert (done.called, ended) == (False, [])
-    factories[1].stopped.callback(None)
-    assert (done.called, ended) == (True, [True])
+def test_it_lets_clients_in_to_its_keeper(keep):
+    endpoint, keeper = Endpoint(IPv4Address("TCP", "127.0.0.1", 25)), keep()
+    listener = Listener(endpoint, keeper)
+    assert listener.listen() is None
+    (gate,) = endpoint.factories
+    assert gate.buildProtocol("address") == "protocol"
+    assert keeper.factory.came == ["address"]
+    assert listener.address == endpoint.port.address
+
+
+def test_a_port_that_cannot_be_bound_has_a_reason(keep):
+    listener = Listener(Endpoint(), keep())
+    problem = "acme/dest: cannot listen on tcp:25:interface=127.0.0.1:backlog=1024: [Errno 13] Permission denied"
+    assert listener.listen() == problem
+    assert listener.address is None
+
+
+def test_a_new_keeper_gets_who_comes_later_and_the_old_one_ends_with_its_last_session(keep):
+    first, second = keep(), keep("second")
+    listener = Listener(Endpoint(), first)
+    listener.gate.buildProtocol("before")
+    listener.gate.change(second)
+    listener.gate.buildProtocol("after")
+    assert (first.factory.came, second.factory.came) == (["before"], ["after"])
+    assert (listener.factory, listener.factories) == (second.factory, [second.factory, first.factory])
+    assert keep.ended == []
+    first.factory.gone.callback(None)
+    assert keep.ended == ["first"]
+    assert listener.factories == [second.factory]
+
+
+def test_when_it_is_over_all_its_keepers_are(keep):
+    listener = Listener(Endpoint(), keep())
+    listener.gate.change(keep("second"))
+    before = listener.gate.before[0].factory
+    listener.gate.close()
+    assert sorted(keep.ended) == ["first", "second"]
+    before.gone.callback(None)
+    assert sorted(keep.ended) == ["first", "second"]
+
+
+def test_name_and_limit_are_those_of_the_keeper(keep, order):
+    keeper = keep(label="other", recipe=evolve(order.recipe, max_sessions=7))
+    keeper.settle()
+    assert (keeper.factory.log.label, keeper.door.limit) == ("other", 7)
+
+
+def test_a_closed_port_can_be_opened_again(keep):
+    endpoint = Endpoint(IPv4Address("TCP", "127.0.0.1", 25))
+    listener = Listener(endpoint, keep())
+    assert listener.close_port().called
+    listener.listen()
+    assert listener.close_port().called
+    assert (endpoint.port.open, listener.address) == (False, None)
+    assert listener.listen() is None
+    assert listener.address == endpoint.port.address
+
+
+@implementer(IReadDescriptor)
+class ReadingPort(Port):
+    """Clients wait at it, a few of whom are let in at a time."""
+
+    def __init__(self, gate, waiting):
+        super().__init__(IPv4Address("TCP", "127.0.0.1", 25))
+        self._gate = gate
+        self._waiting = waiting
+
+    def doRead(self):
+        assert self.open
+        for client in self._waiting[:2]:
+            self._gate.buildProtocol(client)
+        del self._waiting[:2]
+
+
+def test_who_waits_to_be_accepted_is_let_in_before_the_port_closes(keep):
+    keeper, endpoint = keep(), Endpoint()
+    listener = Listener(endpoint, keeper)
+    endpoint.port = ReadingPort(listener.gate, list(range(7)))
+    listener.listen()
+    listener.close_port()
+    assert keeper.factory.came == list(range(7))
+    assert not endpoint.port.open
+
+
+def test_who_waits_at_a_socket_of_systemd_is_left_to_who_comes_after_us(keep, monkeypatch):
+    keeper = keep()
+    endpoint = InheritedEndpoint(None, 3, 2)
+    listener = Listener(endpoint, keeper)
+    assert (listener.descriptors, Listener(Endpoint(), keep()).descriptors) == (2, 1)
+    port = ReadingPort(listener.gate, [1, 2, 3])
+    monkeypatch.setattr(InheritedEndpoint, "listen", lambda *_: succeed(port))
+    listener.listen()
+    listener.close_port()
+    assert keeper.factory.came == []
+    assert not port.open
 
 
 def v4(host, port=2525):
@@ -118,8 +207,8 @@ def v6(host, port=2525):
         (UNIXAddress("/run/mail"), v4("127.0.0.1"), v4("127.0.0.1", 40000), False),
     ],
 )
-def test_a_way_back_to_ourselves_is_seen(listening, peer, own, ours):
-    listeners, _, _ = together(listening)
-    assert not listeners.is_ours(peer, own)
-    listeners.privilegedStartService()
-    assert listeners.is_ours(peer, own) == ours
+def test_a_way_back_to_ourselves_is_seen(keep, listening, peer, own, ours):
+    listener = Listener(Endpoint(listening), keep())
+    assert not listener.leads_to(peer, own)
+    listener.listen()
+    assert listener.leads_to(peer, own) == ours

@@ -1,5 +1,6 @@
 """Which names are this machine, and what a failed lookup was about."""
 
+import errno
 import socket
 import threading
 
@@ -7,16 +8,24 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred
 from twisted.internet.endpoints import HostnameEndpoint, TCP4ServerEndpoint
 from twisted.internet.interfaces import IHostnameResolver, IHostResolution
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
 from zope.interface.verify import verifyObject
 
 from mailproxy import names
-from mailproxy.errors import HostNotFound, NameLookupFailed
-from mailproxy.names import LocalhostResolver, classify_lookup_failure, is_localhost_name, is_loopback_host
+from mailproxy.errors import HostNotFound, LimitReached, NameLookupFailed
+from mailproxy.names import (
+    Diagnoses,
+    LocalhostResolver,
+    SystemResolver,
+    classify_lookup_failure,
+    is_localhost_name,
+    is_loopback_host,
+)
 
 
 class Receiver:
@@ -169,6 +178,144 @@ async def test_an_endpoint_reaches_this_machine_by_a_localhost_name():
         await port.stopListening()
 
 
+# The system's name service
+
+
+V4 = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("192.0.2.1", 25))
+V6 = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("2001:db8::1", 25, 0, 0))
+
+
+class Threads:
+    """A reactor whose threads answer when the test wants it."""
+
+    def __init__(self):
+        self.jobs = []
+        self.asked = []
+
+    def getThreadPool(self):
+        return self
+
+    def callInThreadWithCallback(self, on_result, function, *arguments, **more):
+        self.jobs.append((on_result, function, arguments, more))
+
+    def callFromThread(self, function, *arguments):
+        function(*arguments)
+
+    def run(self, result):
+        """One job is done; what `getaddrinfo` gives in it, or raises."""
+        on_result, function, arguments, more = self.jobs.pop(0)
+        self.result = result
+        try:
+            answer = function(*arguments, **more)
+        except Exception:  # noqa: BLE001 - as threads do
+            on_result(False, Failure())
+        else:
+            on_result(True, answer)
+
+    def getaddrinfo(self, *arguments):
+        self.asked.append(arguments)
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+@pytest.fixture
+def threads():
+    return Threads()
+
+
+def ask(resolver, host="mail.test", port=25, *more):
+    receiver = Receiver()
+    resolution = resolver.resolveHostName(receiver, host, port, *more)
+    assert receiver.began is resolution
+    return receiver
+
+
+def test_a_name_is_asked_for_once_however_many_want_to_know_it(threads):
+    resolver = SystemResolver(threads, threads.getaddrinfo)
+    receivers = [ask(resolver) for _ in range(50)]
+    assert len(threads.jobs) == 1
+    threads.run([V4, V6])
+    expected = [IPv4Address("TCP", "192.0.2.1", 25), IPv6Address("TCP", "2001:db8::1", 25)]
+    assert all(receiver.addresses == expected and receiver.complete for receiver in receivers)
+    later = ask(resolver)
+    assert not later.complete
+    threads.run([])
+    assert later.complete
+    assert threads.asked == [("mail.test", 25, socket.AF_UNSPEC, socket.SOCK_STREAM)] * 2
+
+
+def test_other_questions_are_asked_beside_it(threads):
+    resolver = SystemResolver(threads, threads.getaddrinfo)
+    for more in (("other.test",), ("mail.test", 26), ("mail.test", 25, [IPv4Address]), ("mail.test", 25, None, "UDP")):
+        ask(resolver, *more)
+    assert len(threads.jobs) == 4
+    for _ in range(4):
+        threads.run([])
+    assert threads.asked[2][2:] == (socket.AF_INET, socket.SOCK_STREAM)
+    assert threads.asked[3][2:] == (socket.AF_UNSPEC, socket.SOCK_DGRAM)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [socket.gaierror(socket.EAI_NONAME, "no"), OSError(errno.EMFILE, "no"), UnicodeError("no"), MemoryError()],
+)
+def test_whatever_goes_wrong_everybody_hears_of_the_end(threads, error):
+    resolver = SystemResolver(threads, threads.getaddrinfo)
+    receivers = [ask(resolver), ask(resolver)]
+    threads.run(error)
+    assert all(receiver.complete and not receiver.addresses for receiver in receivers)
+    assert not resolver._asked
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [("192.0.2.7", IPv4Address("TCP", "192.0.2.7", 25)), ("2001:db8::7", IPv6Address("TCP", "2001:db8::7", 25))],
+)
+def test_an_address_takes_no_thread(threads, host, address):
+    receiver = ask(SystemResolver(threads, threads.getaddrinfo), host)
+    assert (receiver.addresses, receiver.complete, threads.jobs) == ([address], True, [])
+
+
+def test_an_address_of_an_unwanted_kind_is_none(threads):
+    assert ask(SystemResolver(threads, threads.getaddrinfo), "192.0.2.7", 25, [IPv6Address]).addresses == []
+
+
+def test_of_very_many_addresses_the_first_of_each_kind_are_taken(threads):
+    receiver = ask(SystemResolver(threads, threads.getaddrinfo))
+    threads.run([V6] * 1000 + [V4] * 1000)
+    assert [type(each) for each in receiver.addresses] == [IPv6Address] * 4 + [IPv4Address] * 4
+
+
+def test_the_systems_resolver_is_what_twisted_expects(threads):
+    resolver = SystemResolver(threads)
+    assert verifyObject(IHostnameResolver, resolver)
+    assert verifyObject(IHostResolution, resolver.resolveHostName(Receiver(), "192.0.2.7"))
+
+
+def test_a_reactor_with_threads_asks_the_system():
+    before = reactor.nameResolver
+    names.install(reactor)
+    try:
+        assert isinstance(reactor.nameResolver.others, SystemResolver)
+        assert reactor.getThreadPool().max == names.LOOKUP_THREADS
+    finally:
+        reactor.installNameResolver(before)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_name_of_this_machines_own_is_found():
+    resolver, done = SystemResolver(reactor), Deferred()
+    receiver = Receiver()
+    receiver.resolutionComplete = lambda: done.callback(None)
+    resolver.resolveHostName(receiver, "localhost", 25, [IPv4Address])
+    await done
+    assert receiver.addresses == [IPv4Address("TCP", "127.0.0.1", 25)]
+
+
+# What was wrong
+
+
 def failing(error):
     def getaddrinfo(*_, **__):
         raise error
@@ -184,7 +331,9 @@ def failing(error):
         (socket.gaierror(socket.EAI_AGAIN, "Temporary failure"), NameLookupFailed, "Temporary failure"),
         (socket.gaierror(socket.EAI_FAIL, "Non-recoverable failure"), NameLookupFailed, "Non-recoverable failure"),
         (UnicodeError("label too long"), HostNotFound, "no host name"),
-        (OSError("out of descriptors"), NameLookupFailed, "does not answer (OSError)"),
+        (OSError(errno.EMFILE, "Too many open files"), LimitReached, "too many open files"),
+        (OSError(errno.EIO, "no words of ours"), NameLookupFailed, "does not answer (OSError)"),
+        (MemoryError(), NameLookupFailed, "does not answer (MemoryError)"),
     ],
 )
 @pytest_twisted.ensureDeferred
@@ -226,3 +375,60 @@ async def test_a_name_service_that_stays_silent_is_not_waited_for(monkeypatch):
 async def test_the_host_is_escaped_in_what_an_operator_reads():
     result = await classify_lookup_failure(reactor, "a\x1b[31m", getaddrinfo=failing(OSError()))
     assert "\x1b" not in str(result)
+
+
+class Classifier:
+    def __init__(self):
+        self.asked = []
+        self.answers = []
+
+    async def classify(self, host):
+        self.asked.append(host)
+        self.answers.append(Deferred())
+        return await self.answers[-1]
+
+
+def test_a_diagnosis_is_made_once_for_all_who_want_it():
+    classifier, told = Classifier(), []
+    diagnoses = Diagnoses(classifier.classify)
+    for host in ("a", "a", "b"):
+        diagnoses.of(host).addCallback(told.append)
+    assert classifier.asked == ["a", "b"]
+    classifier.answers[0].callback("no such name")
+    assert told == ["no such name"] * 2
+    diagnoses.of("a").addCallback(told.append)
+    assert classifier.asked == ["a", "b", "a"]
+
+
+def test_who_gives_up_takes_nobody_along():
+    classifier, told, given_up = Classifier(), [], []
+    diagnoses = Diagnoses(classifier.classify)
+    first, second = diagnoses.of("a"), diagnoses.of("a")
+    first.addErrback(given_up.append)
+    second.addCallback(told.append)
+    first.cancel()
+    assert given_up[0].check(CancelledError)
+    classifier.answers[0].callback("no such name")
+    assert told == ["no such name"]
+
+
+def test_a_diagnosis_that_nobody_waits_for_any_more_is_given_up():
+    classifier, given_up = Classifier(), []
+    diagnoses = Diagnoses(classifier.classify)
+    for _ in range(2):
+        diagnosis = diagnoses.of("a")
+        diagnosis.addErrback(given_up.append)
+        diagnosis.cancel()
+    assert len(given_up) == len(classifier.asked) == 2
+    assert all(answer.called for answer in classifier.answers)
+    assert not diagnoses._waiting
+    assert not diagnoses._asking
+
+
+def test_a_mistake_in_a_diagnosis_is_told_to_all():
+    classifier, failed = Classifier(), []
+    diagnoses = Diagnoses(classifier.classify)
+    for _ in range(2):
+        diagnoses.of("a").addErrback(failed.append)
+    classifier.answers[0].errback(KeyError("oops"))
+    assert [failure.type for failure in failed] == [KeyError] * 2

@@ -101,6 +101,18 @@ def test_check_prints_all_problems_at_once_also_those_of_files(twistd, folder):
     assert "No such file or directory" in third
 
 
+def test_check_goes_on_where_nobody_is_trusted(twistd, folder):
+    path = folder / "mailproxy.toml"
+    path.write_text("trust.platform = false\n" + path.read_text())
+    (folder / "destinations/example-dest-smtp.json").unlink()
+    status, _, problems = twistd("mailproxy", "--config", "mailproxy.toml", "--check")
+    assert status == 1
+    assert problems.splitlines() == [
+        f"{path}: trust.platform: false leaves nobody to trust; name ca_files",
+        f"{path}: example-dest-smtp: there is no example-dest-smtp.json for tenant provider in {folder}/destinations",
+    ]
+
+
 @pytest.mark.parametrize("before", [(), ("-n",)])
 def test_a_configuration_with_mistakes_does_not_start(twistd, folder, before):
     (folder / "mailproxy.toml").write_text("a = 1\nb = 2\n")

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+EXTRAS = PROJECT["project"]["optional-dependencies"]
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
 
 
@@ -49,7 +50,8 @@ def locked(path):
     ("lock", "wanted"),
     [
         ("run.txt", PROJECT["project"]["dependencies"]),
-        ("dev.txt", sum(PROJECT["project"]["optional-dependencies"].values(), PROJECT["project"]["dependencies"])),
+        ("dev.txt", PROJECT["project"]["dependencies"] + EXTRAS["test"] + EXTRAS["lint"]),
+        ("fuzz.txt", EXTRAS["fuzz"]),
         ("build.txt", PROJECT["build-system"]["requires"]),
     ],
 )

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mailproxy.config import Config, DestinationConfig, TenantConfig
+import pytest
+from attrs import evolve
+
+from mailproxy.config import (
+    CertificateConfig,
+    Config,
+    DestinationConfig,
+    ListenerTLSConfig,
+    TenantConfig,
+    with_loopback_default,
+)
 from mailproxy.destination.model import MailProtocol
 from mailproxy.tenants import ListenerPlan, Tenant, listeners
 
@@ -21,14 +31,14 @@ def test_each_tenant_of_a_destination_gets_a_listener():
     entry = destination("mail", {"acme": "tcp:1", "globex": "tcp:2"})
     config = configuration(entry, acme=TenantConfig(subdomain="acme-eu"), globex=TenantConfig(id="1-2"))
     assert listeners(config) == (
-        ListenerPlan(entry, Tenant("acme", subdomain="acme-eu"), "tcp:1", "acme/mail"),
-        ListenerPlan(entry, Tenant("globex", id="1-2"), "tcp:2", "globex/mail"),
+        ListenerPlan(entry, Tenant("acme", subdomain="acme-eu"), "tcp:1:backlog=1024", "acme/mail"),
+        ListenerPlan(entry, Tenant("globex", id="1-2"), "tcp:2:backlog=1024", "globex/mail"),
     )
 
 
 def test_the_providers_own_listener_has_no_tenant():
     entry = destination("mail", {None: "tcp:1"})
-    assert listeners(configuration(entry)) == (ListenerPlan(entry, None, "tcp:1", "mail"),)
+    assert listeners(configuration(entry)) == (ListenerPlan(entry, None, "tcp:1:backlog=1024", "mail"),)
 
 
 def test_listeners_of_the_same_name_are_told_apart():
@@ -46,6 +56,36 @@ def test_listeners_of_the_same_name_are_told_apart():
         "acme/mail@local:pop3",
         "acme/news",
     ]
+
+
+def test_every_listener_of_a_destination_has_its_tls():
+    inside = ListenerTLSConfig("required", (CertificateConfig(Path("/c.pem"), Path("/k.pem")),))
+    entry = evolve(destination("mail", {"acme": "tcp:1", "globex": "systemd:INET:name=x"}), tls="inside")
+    config = configuration(entry, acme=TenantConfig(subdomain="a"), globex=TenantConfig(subdomain="g"))
+    plans = listeners(evolve(config, listener_tls={"inside": inside}))
+    assert [(plan.endpoint, plan.tls, plan.tls_where) for plan in plans] == [
+        ("tcp:1:backlog=1024", inside, "/mailproxy.toml: listener_tls.inside."),
+        ("systemd:INET:name=x", inside, "/mailproxy.toml: listener_tls.inside."),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "endpoint", "files"),
+    [
+        ("privateKey=/both.pem", "tcp:port=995:interface=127.0.0.1:backlog=1024", ("/both.pem", "/both.pem", None)),
+        (
+            "privateKey=/k\\:1:certKey=/c=1:extraCertChain=/x:backlog=7:interface=\\:\\:1",
+            "tcp6:port=995:interface=\\:\\:1:backlog=7",
+            ("/c=1", "/k:1", "/x"),
+        ),
+    ],
+)
+def test_an_ssl_endpoint_is_a_port_and_tls_of_our_own(more, endpoint, files):
+    (plan,) = listeners(configuration(destination("mail", {None: with_loopback_default(f"ssl:995:{more}")})))
+    certificate, key, chain = (path and Path(path) for path in files)
+    assert plan.endpoint == endpoint
+    assert plan.tls == ListenerTLSConfig("implicit", (CertificateConfig(certificate, key, chain),))
+    assert plan.tls_where == "/mailproxy.toml: mail: "
 
 
 def test_a_tenants_own_files_lie_under_its_subdomain():

@@ -3,9 +3,12 @@
 from mailproxy.config.endpoints import with_loopback_default
 from mailproxy.config.load import Examined, examine, load
 from mailproxy.config.values import (
+    CertificateConfig,
     Config,
     DestinationConfig,
+    HoldOffConfig,
     LimitsConfig,
+    ListenerTLSConfig,
     POP3Config,
     ServiceConfig,
     SMTPConfig,
@@ -15,10 +18,13 @@ from mailproxy.config.values import (
 )
 
 __all__ = [
+    "CertificateConfig",
     "Config",
     "DestinationConfig",
     "Examined",
+    "HoldOffConfig",
     "LimitsConfig",
+    "ListenerTLSConfig",
     "POP3Config",
     "SMTPConfig",
     "ServiceConfig",

@@ -10,7 +10,7 @@ from attrs import evolve, frozen
 
 from mailproxy.config.endpoints import Endpoint, parse_endpoint
 from mailproxy.config.structure import KeyPath, Mistake, format_path
-from mailproxy.config.values import DestinationConfig, ServiceConfig, TenantConfig, TrustConfig
+from mailproxy.config.values import DestinationConfig, ListenerTLSConfig, ServiceConfig, TenantConfig, TrustConfig
 
 
 @frozen
@@ -18,11 +18,13 @@ class Tables:
     """
     The tables that refer to each other.
 
-    A tenant or service is None where its own table has a mistake: it is known, and there is nothing to say about it
-    again.  `destinations` has the sound ones, by their place in the file; `complete` is whether that is all of them.
+    A tenant, `listener_tls` or service is None where its own table has a mistake: it is known, and there is nothing to
+    say about it again.  `destinations` has the sound ones, by their place in the file; `complete` is whether that is
+    all of them.
     """
 
     tenants: Mapping[str, TenantConfig | None]
+    listener_tls: Mapping[str, ListenerTLSConfig | None]
     services: Mapping[str, ServiceConfig | None]
     destinations: Mapping[int, DestinationConfig]
     complete: bool
@@ -48,6 +50,7 @@ def check_tables(tables: Tables) -> Iterator[Mistake]:
     yield from _services(tables)
     for at, destination in tables.destinations.items():
         yield from _service_of(("destinations", at), destination, tables.services)
+    yield from _listener_tls(tables)
     yield from _tenants(tables)
     yield from _twice(tables)
     yield from _endpoints(tables)
@@ -56,6 +59,11 @@ def check_tables(tables: Tables) -> Iterator[Mistake]:
 def usable(service: ServiceConfig) -> bool:
     """Whether the table says where destinations come from, once."""
     return (service.binding is None) != (service.directory is None)
+
+
+def usable_tls(tls: ListenerTLSConfig) -> bool:
+    """Whether its keys go together."""
+    return not any(_contradictions(tls))
 
 
 def _services(tables: Tables) -> Iterator[Mistake]:
@@ -80,6 +88,40 @@ def _service_of(
                 yield (*path, key), "a directory of destinations has none; it needs a service with a binding"
     if destination.fragment_optional and (destination.fragment is None or "," in destination.fragment):
         yield (*path, "fragment_optional"), "needs exactly one fragment"
+
+
+def _listener_tls(tables: Tables) -> Iterator[Mistake]:
+    """Tables that nobody uses or that contradict themselves, and destinations that name none."""
+    used = {destination.tls for destination in tables.destinations.values()}
+    for name, tls in tables.listener_tls.items():
+        path = ("listener_tls", name)
+        if tables.complete and name not in used:
+            yield path, "no destination uses it"
+        yield from (((*path, key), reason) for key, reason in ([] if tls is None else _contradictions(tls)))
+    for at, destination in tables.destinations.items():
+        yield from _tls_of(at, destination, tables.listener_tls)
+
+
+def _contradictions(tls: ListenerTLSConfig) -> Iterator[tuple[str, str]]:
+    """Keys of one table that do not go together."""
+    if not tls.certificates:
+        yield "certificates", "needs at least one"
+    if tls.client_certificates == "required" and tls.mode == "offered":
+        yield "mode", "has to be required or implicit: who does without TLS would do without a certificate, too"
+    if tls.client_certificates != "none" and not tls.client_ca_files:
+        yield "client_ca_files", "is missing: somebody has to vouch for the clients' certificates"
+    if tls.client_certificates == "none" and tls.client_ca_files:
+        yield "client_ca_files", "has no effect while client_certificates is none"
+
+
+def _tls_of(at: int, destination: DestinationConfig, known: Mapping[str, object]) -> Iterator[Mistake]:
+    if destination.tls is None:
+        return
+    if destination.tls not in known:
+        yield ("destinations", at, "tls"), "there is no such table in listener_tls"
+    for tenant, text in destination.listen.items():
+        if parse_endpoint(text).kind == "ssl":
+            yield _listen_path(at, tenant), "ssl: brings a certificate of its own; beside tls write tcp:"
 
 
 def _tenants(tables: Tables) -> Iterator[Mistake]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 
 from attrs import frozen
 
@@ -45,6 +46,12 @@ _WANTED = {
     "name": (r"[^\0]+", "the name of a file descriptor"),
     "index": (r"[0-9]{1,4}", "a number"),
 }
+BACKLOG = 1024
+"""Connections that may wait to be accepted where the endpoint does not say; the kernel knows a bound of its own."""
+
+SOCKET_MODE = "660"
+"""Who may connect to a local socket where the endpoint does not say: our own user and group, not everybody."""
+
 _LOOPBACK = {"tcp": "127.0.0.1", "tcp6": "\\:\\:1", "ssl": "127.0.0.1"}
 
 
@@ -57,8 +64,10 @@ class Endpoint:
 
     @property
     def place(self) -> str:
-        """Equal for all that can collide at all: the port (empty for "any"), or all that is said."""
-        return self.settings["port"].lstrip("0") if self.kind in _LOOPBACK else str(sorted(self.settings.items()))
+        """Equal for all that can collide at all: the port (empty for "any"), the path, or all that is said."""
+        if self.kind in _LOOPBACK:
+            return self.settings["port"].lstrip("0")
+        return self.settings["address"] if self.kind == "unix" else str(sorted(self.settings.items()))
 
     def collides(self, other: Endpoint) -> bool:
         """Whether both cannot listen at the same time; port 0 is another port each time."""
@@ -90,6 +99,7 @@ def with_loopback_default(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)  # everybody asks, and a reload asks for each listener ten times
 def parse_endpoint(text: str) -> Endpoint:
     """
     Take an endpoint string apart; without an interface it is on loopback.
@@ -108,6 +118,27 @@ def parse_endpoint(text: str) -> Endpoint:
     if endpoint.kind == "systemd" and len({"name", "index"} & endpoint.settings.keys()) != 1:
         raise ValueError("systemd needs either name= or index=")
     return endpoint
+
+
+def bound_endpoint(text: str) -> str:
+    """
+    What is bound for an endpoint of the configuration: without TLS, which is ours to do, and with all it leaves unsaid.
+
+    Raises:
+        ValueError: it cannot be listened on.
+    """
+    endpoint = parse_endpoint(text)
+    if endpoint.kind == "ssl":
+        text = _without_tls(endpoint.settings)
+    unsaid = {"mode": SOCKET_MODE, "backlog": BACKLOG}
+    wanted = [key for key in unsaid if key in KINDS[endpoint.kind] and key not in endpoint.settings]
+    return text + "".join(f":{key}={unsaid[key]}" for key in wanted)
+
+
+def _without_tls(settings: Mapping[str, str]) -> str:
+    kind = "tcp6" if ":" in settings["interface"] else "tcp"
+    kept = [f"{key}={settings[key]}".replace(":", "\\:") for key in KINDS[kind] if key in settings]
+    return ":".join([kind, *kept])
 
 
 def _plausible(kind: str, key: str, value: str) -> bool:

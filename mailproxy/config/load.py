@@ -18,18 +18,26 @@ from mailproxy.config.crosscheck import (
     check_trust,
     tenant_or_default,
     usable,
+    usable_tls,
     used_tenants,
     with_service,
 )
 from mailproxy.config.rules import LABEL, NAME, Matches
 from mailproxy.config.source import read_toml
 from mailproxy.config.structure import Judge, format_path, unknown_key
-from mailproxy.config.values import Config, DestinationConfig, ServiceConfig, TenantConfig
+from mailproxy.config.values import (
+    Config,
+    DestinationConfig,
+    ListenerTLSConfig,
+    ServiceConfig,
+    TenantConfig,
+    TrustConfig,
+)
 from mailproxy.errors import ConfigError
 
 T = TypeVar("T")
 
-_TOGETHER = ("tenants", "destination_services", "destinations")
+_TOGETHER = ("tenants", "listener_tls", "destination_services", "destinations")
 """The tables that refer to each other."""
 
 
@@ -75,8 +83,7 @@ def examine(path: Path) -> Examined:
 def _judge(path: Path, raw: dict[str, Any], judge: Judge) -> Config:
     known = [field.name for field in attrs.fields(Config) if field.name != "path"]
     judge.mistakes += [((key,), unknown_key(key, known)) for key in raw if key not in known]
-    config = _alone(path, raw, judge)
-    judge.mistakes += check_trust(config.trust)
+    config = _with_sound_trust(_alone(path, raw, judge), judge)
     tables = with_service(_tables(raw, judge))
     judge.mistakes += check_tables(tables)
     return _joined(config, tables)
@@ -92,17 +99,25 @@ def _alone(path: Path, raw: dict[str, Any], judge: Judge) -> Config:
     return Config(path, **sound)
 
 
+def _with_sound_trust(config: Config, judge: Judge) -> Config:
+    """The configuration, with the default in place of a trust that trusts nobody."""
+    mistakes = [*check_trust(config.trust)]
+    judge.mistakes += mistakes
+    return evolve(config, trust=TrustConfig()) if mistakes else config
+
+
 def _tables(raw: dict[str, Any], judge: Judge) -> Tables:
     """The tables that refer to each other, each entry judged for itself."""
     tenants = _named(raw, "tenants", TenantConfig, LABEL, judge)
+    listener_tls = _named(raw, "listener_tls", ListenerTLSConfig, NAME, judge)
     services = _named(raw, "destination_services", ServiceConfig, NAME, judge)
     entries = raw.get("destinations", [])
     if not isinstance(entries, list):
         judge.mistakes.append((("destinations",), "must be written as [[destinations]]"))
-        return Tables(tenants, services, {}, complete=False)
+        return Tables(tenants, listener_tls, services, {}, complete=False)
     judged = [judge.structure(each, DestinationConfig, ("destinations", at)) for at, each in enumerate(entries)]
     sound = {at: each for at, each in enumerate(judged) if each is not None}
-    return Tables(tenants, services, sound, complete=len(sound) == len(entries))
+    return Tables(tenants, listener_tls, services, sound, complete=len(sound) == len(entries))
 
 
 def _named(raw: dict[str, Any], key: str, wanted: type[T], rule: Matches, judge: Judge) -> dict[str, T | None]:
@@ -116,11 +131,17 @@ def _named(raw: dict[str, Any], key: str, wanted: type[T], rule: Matches, judge:
 
 
 def _joined(config: Config, tables: Tables) -> Config:
-    """The configuration with what is sound in the tables; a destination goes with its service."""
+    """The configuration with what is sound in the tables; a destination goes with its service and its TLS."""
     services = {name: each for name, each in tables.services.items() if each is not None and usable(each)}
+    listener_tls = {name: each for name, each in tables.listener_tls.items() if each is not None and usable_tls(each)}
     return evolve(
         config,
         tenants={name: tenant_or_default(name, tables.tenants) for name in used_tenants(tables)},
+        listener_tls=listener_tls,
         destination_services=services,
-        destinations=tuple(each for each in tables.destinations.values() if each.service in services),
+        destinations=tuple(
+            each
+            for each in tables.destinations.values()
+            if each.service in services and (each.tls is None or each.tls in listener_tls)
+        ),
     )

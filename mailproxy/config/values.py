@@ -62,6 +62,11 @@ class TimeoutsConfig:
     token_seconds: Seconds = 10.0
     upstream_quit_seconds: Seconds = 5.0
     close_seconds: Seconds = 5.0
+    handshake_seconds: Seconds = 30.0
+    overload_command_seconds: Seconds = 10.0
+    drain_delay_seconds: Annotated[float, Between(0, 86_400)] = 0.0
+    drain_seconds: Seconds = 90.0
+    drain_final_reply_seconds: Seconds = 10.0
 
 
 @frozen
@@ -70,6 +75,26 @@ class LimitsConfig:
 
     max_sessions: Annotated[int, Between(1, 1_000_000, zero="as many as open files allow")] = 0
     max_sessions_per_listener: Annotated[int, Between(1, 1_000_000, zero="none")] = 0
+    max_sessions_per_tenant: Annotated[
+        int, Between(1, 1_000_000, zero="half of max_sessions where there are several tenants")
+    ] = 0
+    max_sessions_per_client: Annotated[int, Between(1, 1_000_000, zero="none")] = 0
+    max_pending_logins: Annotated[int, Between(1, 1_000_000)] = 100
+    min_content_octets_per_second: Annotated[int, Between(1, 1_000_000, zero="none")] = 100
+
+
+@frozen
+class HoldOffConfig:
+    """
+    How long a mail server is left alone after a failure: at first, and at most after many.
+
+    The two of the login are for a refused login, those of the connection for a mail server that cannot be reached.
+    """
+
+    login_first_seconds: Seconds = 30.0
+    login_longest_seconds: Seconds = 600.0
+    connect_first_seconds: Seconds = 1.0
+    connect_longest_seconds: Seconds = 60.0
 
 
 @frozen
@@ -129,6 +154,34 @@ class ServiceConfig:
 
 
 @frozen
+class CertificateConfig:
+    """
+    The files of one certificate, all PEM.
+
+    `certificate` may hold its chain, too; `chain` is for what stands in a file of its own.
+    """
+
+    certificate: Path
+    key: Path
+    chain: Path | None = None
+
+
+@frozen
+class ListenerTLSConfig:
+    """
+    TLS towards mail clients.
+
+    The first certificate is the default; the client's SNI chooses another.
+    """
+
+    mode: Literal["offered", "required", "implicit"]
+    certificates: tuple[CertificateConfig, ...]
+    minimum: Literal["TLSv1.2", "TLSv1.3"] = "TLSv1.2"
+    client_certificates: Literal["none", "optional", "required"] = "none"
+    client_ca_files: tuple[Path, ...] = ()
+
+
+@frozen
 class DestinationConfig:
     """A destination and where it is listened for."""
 
@@ -140,6 +193,7 @@ class DestinationConfig:
     fragment: FragmentName | None = None
     fragment_optional: bool = False
     allow_plaintext_auth: bool = False
+    tls: Name | None = None
 
 
 @frozen
@@ -154,11 +208,14 @@ class Config:
     path: Path
     server_name: Domain | None = None
     ehlo_name: Domain | None = None
+    watch_seconds: Annotated[float, Between(0.01, 86_400, zero="never")] = 5.0
     trust: TrustConfig = TrustConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     limits: LimitsConfig = LimitsConfig()
+    hold_off: HoldOffConfig = HoldOffConfig()
     smtp: SMTPConfig = SMTPConfig()
     pop3: POP3Config = POP3Config()
     tenants: Mapping[str, TenantConfig] = Factory(dict)
+    listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)
     destinations: tuple[DestinationConfig, ...] = ()

@@ -23,7 +23,8 @@ from mailproxy.destination.report import Reporter
 from mailproxy.destination.source import AccessToken, Found, Reference, Tenant
 from mailproxy.destination.tokenrequest import KEY_STORE, TokenRequest, parse_token_request
 from mailproxy.destination.tokens import LEAD_SECONDS, fetch_token, usable_seconds
-from mailproxy.errors import DestinationUnknown, DestinationUnusable
+from mailproxy.errors import DestinationUnknown, DestinationUnusable, LimitReached, MailProxyError
+from mailproxy.names import OUT_OF_RESOURCES
 
 _TokenKey = tuple[Tenant, str, TokenRequest]
 
@@ -77,6 +78,7 @@ class DestinationDirectory:
         Raises:
             DestinationUnknown: there is no such file.
             DestinationUnusable: the file cannot be read, or is about something else.
+            LimitReached: there is no descriptor left to read it with.
         """
         if reference.level or reference.fragment:
             key = "level" if reference.level else "fragment"
@@ -153,8 +155,15 @@ class DestinationDirectory:
             if held is None or held.content != content:
                 held = self._files[path] = _File(content, _parse_file(content, name))
         except ValueError as error:
-            raise DestinationUnusable(self._relative(path), str(error)) from None
+            raise self._unreadable(path, error) from None
         return held.found
+
+    def _unreadable(self, path: Path, error: ValueError) -> MailProxyError:
+        """Whose fault it is: a process that has no descriptor left can read nothing, and the file may be good."""
+        cause, name = error.__cause__, self._relative(path)
+        if isinstance(cause, OSError) and cause.errno in OUT_OF_RESOURCES:
+            return LimitReached(f"{name}: {error}")
+        return DestinationUnusable(name, str(error))
 
     def _token_key(self, reference: Reference, found: Found) -> _TokenKey:
         return self._tenant, reference.name, self._token_request(reference, found)
@@ -188,7 +197,7 @@ class DestinationDirectory:
         try:
             return read_small(path)
         except ValueError as error:
-            raise DestinationUnusable(self._relative(path), str(error)) from None
+            raise self._unreadable(path, error) from None
 
 
 @frozen

@@ -24,9 +24,9 @@ def stamp(path: Path) -> Stamp:
     return status.st_ino, status.st_dev, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def read_small(path: Path) -> bytes:
+def read_small(path: Path, most: int = MAX_FILE_OCTETS) -> bytes:
     """
-    The content of a file.
+    The content of a file of up to `most` octets.
 
     Raises:
         ValueError: it cannot be read, is no file (a pipe would block us), or is too long.
@@ -35,9 +35,9 @@ def read_small(path: Path) -> bytes:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("is no file")
         with path.open("rb") as file:
-            content = file.read(MAX_FILE_OCTETS + 1)
+            content = file.read(most + 1)
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from error
-    if len(content) > MAX_FILE_OCTETS:
-        raise ValueError(f"is longer than {MAX_FILE_OCTETS} octets")
+    if len(content) > most:
+        raise ValueError(f"is longer than {most} octets")
     return content

@@ -239,7 +239,7 @@ def _retry_after(headers: Headers) -> float | None:
 
     Source: RFC 9110 §10.2.3 (a number of seconds, or a date), §6.6.1 (the date it is to be compared with).
     """
-    value = headers.getRawHeaders("retry-after", [""])[-1].strip()
+    value = _last(headers, b"retry-after").strip()
     if _DELAY_SECONDS.fullmatch(value):
         return min(float(value), LONGEST_PAUSE_SECONDS)
     try:
@@ -253,5 +253,10 @@ def _sent_at(headers: Headers) -> datetime:
     """
     When the answer was sent, by the service's own clock, which may be wrong; by ours if it does not say.
     """
-    values = headers.getRawHeaders("date", [])
-    return parsedate_to_datetime(values[-1]) if values else datetime.now(UTC)
+    value = _last(headers, b"date")
+    return parsedate_to_datetime(value) if value else datetime.now(UTC)
+
+
+def _last(headers: Headers, name: bytes) -> str:
+    """The value of a header, whatever octets it has; empty without one."""
+    return headers.getRawHeaders(name, [b""])[-1].decode("latin-1")

@@ -17,6 +17,9 @@ from mailproxy.destination.source import Found, Reference, Source
 
 _FIRST_REPLACEMENT_PAUSE_SECONDS = 30.0
 
+FORGET_SECONDS = 5.0
+"""A destination whose password is refused is asked for anew so often at most, however many sessions want it."""
+
 
 class DestinationLogins:
     """
@@ -47,6 +50,7 @@ class DestinationLogins:
         self._clock = clock
         self._reporter = reporter
         self._replacements = Backoff(random)
+        self._next_forget = 0.0
         self._parsed: tuple[Found, Destination, Access] | None = None
 
     async def login(self) -> Login:
@@ -70,7 +74,7 @@ class DestinationLogins:
             DestinationError: a new token could not be fetched.
         """
         if not isinstance(refused.credentials, Token):
-            self._source.forget(self._reference)
+            self._forget()
             return None
         current, found = await self._login()
         if not isinstance(current.credentials, Token):
@@ -85,6 +89,12 @@ class DestinationLogins:
             self._source.drop(self._reference, found, refused.credentials.token)
             current, _ = await self._login()
         return current if _is_other_token(current, refused) else None
+
+    def _forget(self) -> None:
+        now = self._clock.seconds()
+        if now >= self._next_forget:
+            self._next_forget = now + FORGET_SECONDS
+            self._source.forget(self._reference)
 
     async def _login(self) -> tuple[Login, Found]:
         found = await self._source.find(self._reference)

@@ -4,35 +4,19 @@ What builds the connections of one listener: one destination of one tenant.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-from attrs import define, field
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import ServerFactory, connectionDone
-from twisted.logger import LogLevel
-from twisted.python.failure import Failure
+from twisted.internet.protocol import ServerFactory
 
-from mailproxy.deadline import Deadline
-from mailproxy.downstream.protocol import SessionProtocol, Surroundings
+from mailproxy.downstream.protocol import SessionProtocol
+from mailproxy.downstream.rooms import Door, Limit, Place
+from mailproxy.downstream.surroundings import Surroundings
+from mailproxy.downstream.turnedaway import Dismissed, Refusals, TurnedAway
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.actions import Session
-
-
-@define(eq=False)
-class Room:
-    """
-    How many sessions there may be at a time; 0 is no limit.  Several listeners may share one.
-    """
-
-    limit: int
-    taken: int = field(default=0, init=False)
-
-    @property
-    def full(self) -> bool:
-        """Whether one more is too many."""
-        return bool(self.limit) and self.taken >= self.limit
 
 
 class SessionFactory(ServerFactory):
@@ -42,56 +26,130 @@ class SessionFactory(ServerFactory):
     Args:
         around: what the sessions share.
         log: of the listener.
-        rooms: every one of them must have a place.
+        door: gives out places.
     """
 
     noisy = False
     crowded: bytes
     """What a client is told that finds no place."""
+    shutdown: bytes
+    """What a client is told that comes when the listener is about to go away."""
 
-    def __init__(self, around: Surroundings, log: ListenerLog, rooms: tuple[Room, ...]) -> None:
+    def __init__(self, around: Surroundings, log: ListenerLog, door: Door) -> None:
         self._around = around
-        self._rooms = rooms
+        self._door = door
+        self._refusals = Refusals(around.clock, log)
+        self._draining = False
+        self._all_gone: list[Deferred[None]] = []
         self.log = log
-        self.sessions: dict[SessionProtocol, None] = {}
-        """In the order in which they came, which is also that in which they are stopped."""
-        self._all_gone: Deferred[None] | None = None
+        self.sessions: dict[SessionProtocol, Place] = {}
+        """In the order in which they came, which is also that in which they are ended."""
+        self.turned_away: dict[TurnedAway | SessionProtocol, Place | None] = {}
+        """Clients that are not gone yet; those that had a place and made room have none."""
 
     def make_session(self) -> Session:
         """A new session for a new client."""
         raise NotImplementedError
 
     def buildProtocol(self, addr: Any) -> TwistedProtocol:
-        """The protocol for a client; over the limit, one that says so."""
-        if any(room.full for room in self._rooms):
-            self.log.counters.began()
-            self.log.counters.ended("too_many_sessions")
-            self.log.emit(LogLevel.warn, "too many sessions: a client was turned away")
-            return TurnedAway(self.crowded, self._around.clock, self._around.close_seconds)
-        for room in self._rooms:
-            room.taken += 1
-        protocol = SessionProtocol(self.make_session(), self._around, self.log.session(_place(addr)), self._gone)
-        self.sessions[protocol] = None
-        return protocol
+        """The protocol for a client; where there is no place for it, one that says so."""
+        if self._draining:
+            self.log.session(_place(addr)).ended("shutdown")
+            return self._turn_away(self.shutdown)
+        place = self._door.enter(addr, self._around.clock.seconds())
+        if isinstance(place, Limit):
+            self._refusals.turned_away(_place(addr), place)
+            return self._turn_away(self.crowded)
+        try:
+            return self._let_in(addr, place)
+        except BaseException:
+            place.leave()
+            raise
+
+    def drain(self) -> Deferred[None]:
+        """
+        The listener goes away: sessions end when they are in the middle of nothing, and who comes now is told so.
+        Fires when all connections are gone.
+        """
+        self._draining = True
+        for protocol in list(self.sessions):
+            protocol.drain()
+        for other in list(self.turned_away):
+            other.drain()
+        return self.emptied()
+
+    def cut(self, *, last: bool) -> None:
+        """The time to drain is over; only who waits for a mail server's last word waits on, until `last`."""
+        for protocol in list(self.sessions):
+            protocol.cut(last=last)
 
     def stop(self) -> Deferred[None]:
-        """Every session ends now; fires when all connections are gone."""
+        """Every connection ends now; fires when all are gone."""
         for protocol in list(self.sessions):
             protocol.stop()
-        if not self.sessions:
-            return succeed(None)
-        self._all_gone = Deferred()
-        return self._all_gone
+        for other in list(self.turned_away):
+            other.give_up()
+        return self.emptied()
+
+    def emptied(self) -> Deferred[None]:
+        """Fires when all connections are gone, which may be at once."""
+        waiting: Deferred[None] = Deferred()
+        self._all_gone.append(waiting)
+        self._look_round()
+        return waiting
+
+    def _let_in(self, addr: Any, place: Place) -> SessionProtocol:
+        session = self.make_session()
+        log, hurried = self.log.session(_place(addr)), self._door.crowded
+        protocol = SessionProtocol(session, self._around, log, self._gone, self._turn_changed, hurried=hurried)
+        self.sessions[protocol] = place
+        self._turn_changed(protocol, silent=True)
+        return protocol
+
+    def _turn_changed(self, protocol: SessionProtocol, *, silent: bool) -> None:
+        """It is, or is no longer, up to a client to say its first line; while it is, its place is only lent."""
+        place = self.sessions.get(protocol)
+        if place is None:
+            return
+        if silent:
+            place.lend(partial(self._make_room, protocol), self._around.clock.seconds())
+        else:
+            place.keep()
+
+    def _make_room(self, protocol: SessionProtocol, limit: Limit) -> None:
+        """Another client, maybe of another listener, has met that limit and gets the place."""
+        del self.sessions[protocol]
+        self.turned_away[protocol] = None
+        self._refusals.made_room(protocol.peer, limit)
+        protocol.make_room(self.crowded)
+
+    def _turn_away(self, words: bytes) -> TurnedAway:
+        place = self._door.see_off()
+        patience = Dismissed if place is None else TurnedAway
+        protocol = patience(words, self._around, self.log, self._turned_away_gone)
+        self.turned_away[protocol] = place
+        return protocol
 
     def _gone(self, protocol: SessionProtocol) -> None:
-        if protocol not in self.sessions:
-            return
-        del self.sessions[protocol]
-        for room in self._rooms:
-            room.taken -= 1
-        if self._all_gone is not None and not self.sessions:
-            self._all_gone.callback(None)
-            self._all_gone = None
+        place = self.sessions.pop(protocol, None)
+        self.turned_away.pop(protocol, None)
+        if place is not None:
+            place.leave()
+        self._look_round()
+
+    def _turned_away_gone(self, protocol: TurnedAway) -> None:
+        place = self.turned_away.pop(protocol)
+        if place is not None:
+            place.leave()
+        self._look_round()
+
+    def _look_round(self) -> None:
+        """Who waits for that all are gone hears of it."""
+        if self._all_gone and not self.sessions and not self.turned_away:
+            self._refusals.stop()
+            waiting, self._all_gone = self._all_gone, []
+            for each in waiting:
+                each.callback(None)
 
 
 def _place(addr: Any) -> str:
@@ -99,27 +157,3 @@ def _place(addr: Any) -> str:
     if not hasattr(addr, "port"):
         return "a local socket"
     return f"[{addr.host}]:{addr.port}" if ":" in addr.host else f"{addr.host}:{addr.port}"
-
-
-class TurnedAway(TwistedProtocol):
-    """Tells a client that there is no place for it, and closes."""
-
-    transport: Any
-
-    def __init__(self, raw: bytes, clock: IReactorTime, seconds: float) -> None:
-        self._raw = raw
-        self._seconds = seconds
-        self._deadline = Deadline(clock)
-
-    def connectionMade(self) -> None:
-        """The client is told at once."""
-        self._deadline.set(self._seconds, self._give_up)
-        self.transport.write(self._raw)
-        self.transport.loseConnection()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - it does not matter
-        """The client is gone."""
-        self._deadline.clear()
-
-    def _give_up(self) -> None:
-        self.transport.abortConnection()

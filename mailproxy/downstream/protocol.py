@@ -7,17 +7,16 @@ One class for SMTP and POP3: what differs is the session.  Here are the sockets,
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Protocol
 
-from attrs import frozen
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IHalfCloseableProtocol, IHandshakeListener, IReactorTime, ISSLTransport
-from twisted.internet.protocol import Protocol as TwistedProtocol
-from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
 from mailproxy.deadline import Deadline
+from mailproxy.downstream.connection import ClientConnection
+from mailproxy.downstream.surroundings import Surroundings, Upstream
+from mailproxy.downstream.waits import UPSTREAM_WAITS, Waits
 from mailproxy.errors import LimitReached, MailProxyError, UpstreamTimeout
 from mailproxy.observe.sessions import SessionLog
 from mailproxy.relay import Backpressure, Intake
@@ -32,75 +31,33 @@ from mailproxy.session.actions import (
     SendDownstream,
     SendUpstream,
     Session,
+    StartTLS,
     Waiting,
 )
 
-MAX_DRAINED_OCTETS = 1024 * 1024
-"""How much a client may go on sending behind the reply that ends its session before it is cut off."""
-
-HANDSHAKE_SECONDS = 30.0
-"""How long a client may take for the TLS handshake, where the listener wants one."""
+__all__ = ["SessionProtocol", "Surroundings"]
 
 _SESSION = "the session"
 """Who holds an intake while the session does not want to read."""
 
-_UPSTREAM_WAITS = frozenset(
-    {
-        Waiting.UPSTREAM_REPLY,
-        Waiting.UPSTREAM_DATA_REPLY,
-        Waiting.UPSTREAM_FINAL_REPLY,
-        Waiting.UPSTREAM_RSET_REPLY,
-        Waiting.UPSTREAM_QUIT_REPLY,
-        Waiting.UPSTREAM_BODY,
-    }
-)
+_OTHERS = "the others"
+"""Who holds it while it is their turn."""
+
+MOST_AT_ONCE = 100
+"""
+What is carried out for a session in one go.  One socket read can hold thousands of short commands that we answer
+ourselves, and all other sessions would wait for the last of them.
+"""
 
 
-class Upstream(Protocol):
-    """A logged-in stream to a mail server; `upstream.stream.UpstreamStream` provides it."""
+class TurnChanged(Protocol):
+    """Hears whether it is up to a client to say its first line."""
 
-    capabilities: object
-    transport: Any
-    login: Any
-
-    def hand_over(self, owner: Any, producer: Any) -> None:
-        """Octets and the end of the connection are told to `owner` from now on, a full buffer to `producer`."""
-
-    def write(self, raw: bytes) -> None:
-        """Send exact octets."""
-
-    def quoted(self, text: bytes) -> str:
-        """Words of the mail server, fit for the log."""
-
-    def concealed(self, text: bytes) -> bytes:
-        """Words of the mail server, fit for its client."""
-
-    def abort(self) -> None:
-        """End at once."""
-
-    def release(self, seconds: float) -> None:
-        """End politely."""
+    def __call__(self, protocol: SessionProtocol, *, silent: bool) -> None:
+        """It has changed."""
 
 
-@frozen
-class Surroundings:
-    """
-    What all sessions of one listener share.
-
-    `open_upstream` is this tenant's own way to this destination; its Deferred fires at once when it is cancelled.
-    `timeouts` are seconds; a wait without an entry is bounded elsewhere.
-    """
-
-    clock: IReactorTime
-    open_upstream: Callable[[], Deferred[Any]]
-    timeouts: Mapping[Waiting, float]
-    stall_seconds: float
-    close_seconds: float
-    upstream_quit_seconds: float
-
-
-@implementer(IHalfCloseableProtocol, IHandshakeListener)
-class SessionProtocol(TwistedProtocol):
+class SessionProtocol(ClientConnection):
     """
     Joins one mail client to a session.
 
@@ -109,88 +66,88 @@ class SessionProtocol(TwistedProtocol):
         around: what the listener's sessions share.
         log: of this session.
         done: called once, when the connection is gone and nothing is left to do for the session.
+        turn_changed: called when it is no longer up to the client to say its first line, because it has, or waits for
+            our login, or the session is over; and when it is again.  While it is, `make_room` may come.
+        hurried: there is a crowd, so that the client has less time to begin.
     """
 
-    transport: Any
-
     def __init__(
-        self, session: Session, around: Surroundings, log: SessionLog, done: Callable[[SessionProtocol], None]
+        self,
+        session: Session,
+        around: Surroundings,
+        log: SessionLog,
+        done: Callable[[SessionProtocol], None],
+        turn_changed: TurnChanged,
+        *,
+        hurried: bool = False,
     ) -> None:
+        super().__init__(around, hurried=hurried)
         self._session = session
-        self._around = around
         self._log = log
         self._done = done
+        self._turn_changed = turn_changed
+        self._silent = True
         self._upstream: Upstream | None = None
         self._opening: Deferred[Any] | None = None
-        self._deadline = Deadline(around.clock)
-        self._closing = Deadline(around.clock)
-        self._armed: tuple[int, bool] | None = None
         self._timeouts = around.timeouts
+        if hurried:
+            first = Waiting.DOWNSTREAM_FIRST_COMMAND
+            self._timeouts = {**around.timeouts, first: around.seconds(first, hurried=True)}
+        self._rest = Deadline(around.clock)
+        self._begun = False
         self._pumping = False
         self._ended = False
-        self._connected = False
-        self._read_closed = False
-        self._drained = 0
 
     # The mail client
 
     def connectionMade(self) -> None:
         """The client is connected; the session begins, behind TLS once the handshake is done."""
-        self._connected = True
-        self.transport.setTcpNoDelay(True)
-        self.transport.setTcpKeepAlive(True)
+        self._waits = Waits(self._around.clock, self._timeouts, self._around.min_content_rate, self._expired)
         self._intake = Intake(self.transport)
         self._to_downstream = self._backpressure(self._downstream_stalled)
-        self._to_downstream.govern([self._intake])
-        if ISSLTransport.providedBy(self.transport):
-            self._closing.set(HANDSHAKE_SECONDS, self._give_up)
-        else:
-            self._begin()
+        super().connectionMade()
 
-    def handshakeCompleted(self) -> None:
-        """The client is connected behind TLS."""
-        self._closing.clear()
-        self._begin()
-
-    def _begin(self) -> None:
+    def ready(self) -> None:
+        """The session begins; or it goes on behind TLS."""
         # Not before the handshake: TLS would call itself full, and we would not read what it waits for.
         self.transport.registerProducer(self._to_downstream, True)
-        self._tell(self._session.start)
+        self._govern()
+        begun, self._begun = self._begun, True
+        self._tell(self._session.downstream_secured if begun else self._session.start)
+
+    def handshake_failed(self, sentence: str) -> None:
+        """The session is over, and so is what it has at the mail server."""
+        self._log.tls_failed(sentence)
+        self._end("downstream_tls_failed")
 
     def dataReceived(self, data: bytes) -> None:
         """Octets of the client."""
-        if not self._ended:
+        if self._listening:
+            self._waits.heard(Waiting.DOWNSTREAM_CONTENT, len(data))
             self._tell(self._session.receive_downstream, data)
-            return
-        self._drained += len(data)
-        if self._drained > MAX_DRAINED_OCTETS:
-            self._give_up()
-
-    def readConnectionLost(self) -> None:
-        """The client has closed its sending side."""
-        self._read_closed = True
-        if self._ended:
-            self.transport.loseConnection()
         else:
-            self._tell(self._session.downstream_ended)
+            self.overhear(len(data))
 
-    def writeConnectionLost(self) -> None:
-        """Our sending side is closed: we only wait for the client to close, too."""
+    def client_ended(self) -> None:
+        """The client has closed its sending side."""
+        self._tell(self._session.downstream_ended)
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: ARG002 - the session cannot use it
-        """The client is gone."""
-        self._connected = False
-        self._closing.clear()
+    def client_gone(self) -> None:
+        """The client is gone; the session may have something to see through."""
         self._to_downstream.stopProducing()
         if self._ended:
             self._finish()
-        else:
+            return
+        if self._said_goodbye:
+            self._tell(self._session.downstream_ended)
+        if not self._ended:
             self._tell(self._session.downstream_lost)
 
     # The mail server
 
     def upstream_received(self, chunk: bytes) -> None:
         """Octets of the mail server."""
+        self._waits.heard(Waiting.UPSTREAM_BODY, len(chunk))
         self._tell(self._session.receive_upstream, chunk)
 
     def upstream_lost(self, error: MailProxyError) -> None:
@@ -203,9 +160,8 @@ class SessionProtocol(TwistedProtocol):
         self._opening = None
         self._upstream = upstream
         self._to_upstream = self._backpressure(self._upstream_stalled)
-        self._to_upstream.govern([self._intake])
         self._upstream_intake = Intake(upstream.transport)
-        self._to_downstream.govern([self._intake, self._upstream_intake])
+        self._govern()
         self._obey(upstream.login.destination.timeouts)
         self._log.quote = upstream.quoted
         self._session.conceal = upstream.concealed
@@ -223,15 +179,15 @@ class SessionProtocol(TwistedProtocol):
 
     def _obey(self, timeouts: Any) -> None:
         """The destination's own timeouts, where it has any, bound the waits for its mail server."""
-        own = {} if timeouts.read is None else dict.fromkeys(_UPSTREAM_WAITS, timeouts.read)
-        self._timeouts = {**self._around.timeouts, **own}
+        own = {} if timeouts.read is None else dict.fromkeys(UPSTREAM_WAITS, timeouts.read)
+        self._waits.timeouts = {**self._timeouts, **own}
         if timeouts.write is not None:
             self._to_upstream.stall_seconds = timeouts.write
 
     def _forget_upstream(self) -> None:
         self._upstream = None
         self._to_upstream.stopProducing()
-        self._to_downstream.govern([self._intake])
+        self._govern()
 
     def _upstream_stalled(self) -> None:
         upstream = self._upstream
@@ -241,7 +197,7 @@ class SessionProtocol(TwistedProtocol):
 
     def _downstream_stalled(self) -> None:
         self._log.failed(LimitReached("the client takes no more octets"), self._session.waiting.value)
-        self.transport.abortConnection()
+        self.give_up()
 
     # The session's decisions
 
@@ -250,22 +206,42 @@ class SessionProtocol(TwistedProtocol):
         try:
             hear(*args)
             self._carry_out()
+            self._mind_the_turn()
         except Exception:  # noqa: BLE001 - whatever it was: both legs end, nothing is half done
-            self._log.crashed()
-            self._crash()
+            self.crashed()
 
     def _carry_out(self) -> None:
         if self._pumping:
             return
         self._pumping = True
         try:
-            while (action := self._session.next_action()) is not None:
-                _DEEDS[type(action)](self, action)
+            more = self._carry_out_some()
         finally:
             self._pumping = False
         if not self._ended:
+            if more:
+                self._let_others_go_first()
             self._mind_reading()
             self._mind_the_clock()
+
+    def _carry_out_some(self) -> bool:
+        """Whether there may be more."""
+        for _ in range(MOST_AT_ONCE):
+            action = self._session.next_action()
+            if action is None:
+                return False
+            _DEEDS[type(action)](self, action)
+        return True
+
+    def _let_others_go_first(self) -> None:
+        """The rest is carried out once every other connection that has something to say was heard."""
+        if not self._handshaking:
+            self._intake.hold(_OTHERS)
+        self._rest.set(0.0, self._go_on)
+
+    def _go_on(self) -> None:
+        self._intake.release(_OTHERS)
+        self._tell(_nothing)
 
     def _send_downstream(self, action: SendDownstream) -> None:
         if self._connected:
@@ -274,6 +250,19 @@ class SessionProtocol(TwistedProtocol):
     def _send_upstream(self, action: SendUpstream) -> None:
         if self._upstream is not None:
             self._upstream.write(action.raw)
+
+    def _start_tls(self, _action: StartTLS) -> None:
+        """
+        The transport's producer makes a fresh start behind the handshake: moved over while it is paused, it would
+        never hear that it may go on.
+        """
+        if self._connected:
+            self.transport.unregisterProducer()
+            self._to_downstream.stopProducing()
+            self._to_downstream = self._backpressure(self._downstream_stalled)
+            self._waits.pause()
+            self.start_tls()
+            self._govern()
 
     def _open_upstream(self, _action: OpenUpstream) -> None:
         opening = self._opening = self._around.open_upstream()
@@ -290,7 +279,7 @@ class SessionProtocol(TwistedProtocol):
             self._forget_upstream()
             upstream.release(self._around.upstream_quit_seconds)
 
-    def _abort_upstream(self, _action: AbortUpstream) -> None:
+    def _abort_upstream(self, _action: AbortUpstream | None = None) -> None:
         upstream, opening = self._upstream, self._opening
         if upstream is not None:
             self._forget_upstream()
@@ -300,60 +289,90 @@ class SessionProtocol(TwistedProtocol):
             opening.cancel()
 
     def _close_downstream(self, action: CloseDownstream) -> None:
-        """
-        What was written is delivered; a client that is still sending is listened to for a while, or its system
-        would throw our last reply away.  TLS has no half-close: there we say goodbye and read on until it answers.
-        """
+        """What was written is delivered, then the connection ends; and the session does."""
         self._end(action.outcome)
         if not self._connected:
             self._finish()
             return
-        self._closing.set(self._around.close_seconds, self._give_up)
         self._intake.release(_SESSION)
         self._to_downstream.stopProducing()
         self.transport.unregisterProducer()
-        if self._read_closed or ISSLTransport.providedBy(self.transport):
-            self.transport.loseConnection()
-        else:
-            self.transport.loseWriteConnection()
+        self.see_off()
 
     def _abort_downstream(self, action: AbortDownstream) -> None:
         self._end(action.outcome)
-        self._give_up()
+        self.give_up()
 
     def _report(self, action: Report) -> None:
         self._log.report(action.event, action.fields)
 
     # Ends
 
+    def drain(self) -> None:
+        """The listener goes away: nothing new is begun; whose handshake is not done was promised nothing."""
+        if self._handshaking:
+            self.stop()
+        elif not self._ended:
+            self._tell(self._session.drain)
+
+    def cut(self, *, last: bool) -> None:
+        """The time to drain is over; only who waits for a mail server's last word waits on, until `last`."""
+        if self._handshaking:
+            self.stop()
+        elif not self._ended:
+            self._tell(partial(self._session.cut, last=last))
+
     def stop(self) -> None:
         """Both legs end at once; no message is completed by that, and no deletion confirmed."""
         if not self._ended:
-            self._abort_upstream(AbortUpstream())
             self._end("shutdown")
-        self._give_up()
+        self.give_up()
+
+    def crashed(self) -> None:
+        """An exception that nobody foresaw is being handled: both legs end."""
+        self._log.crashed()
+        self._crash()
 
     def _crash(self) -> None:
-        self._abort_upstream(AbortUpstream())
         self._end("internal_error")
-        self._give_up()
+        self.give_up()
+
+    def make_room(self, words: bytes) -> None:
+        """The client has said nothing so far, and another needs its place: it is told, and both legs end at once."""
+        self._log.made_room()
+        self._end("made_room")
+        self._to_downstream.stopProducing()
+        self.transport.unregisterProducer()
+        self.dismiss(words)
+
+    @property
+    def peer(self) -> str:
+        """Where the client is, for the log."""
+        return self._log.peer
+
+    def _mind_the_turn(self) -> None:
+        """Who is not greeted before a login waits for us, and is not silent."""
+        silent = self._opening is None and not (self._ended or self._session.has_spoken)
+        if silent != self._silent:
+            self._silent = silent
+            self._turn_changed(self, silent=silent)
 
     def _end(self, outcome: str) -> None:
+        """The session is over; whatever it has at the mail server and has not let go is aborted."""
         self._ended = True
-        self._deadline.clear()
+        self._mind_the_turn()
+        self._rest.clear()
+        self._waits.stop()
+        self._abort_upstream()
         self._log.ended(outcome)
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
         """The client's connection ends now, delivered or not."""
-        self._closing.clear()
-        if self._connected:
-            self.transport.abortConnection()
-        else:
+        super().give_up()
+        if not self._connected:
             self._finish()
 
     def _finish(self) -> None:
-        self._deadline.clear()
-        self._closing.clear()
         self._done(self)
 
     # Reading and the clock
@@ -366,38 +385,52 @@ class SessionProtocol(TwistedProtocol):
             changed=self._flow_changed,
         )
 
+    def _govern(self) -> None:
+        """Who is held back by a full transport.  A handshake has to be read whatever is full."""
+        client = [] if self._handshaking else [self._intake]
+        server = [] if self._upstream is None else [self._upstream_intake]
+        self._to_downstream.govern([*client, *server])
+        if self._upstream is not None:
+            self._to_upstream.govern(client)
+
     def _flow_changed(self) -> None:
         if not self._ended:
             self._mind_the_clock()
 
     def _mind_reading(self) -> None:
-        _set(self._intake, self._session.reading)
+        _set(self._intake, self._handshaking or self._session.reading)
         if self._upstream is not None:
             _set(self._upstream_intake, self._session.reading_upstream)
 
     def _mind_the_clock(self) -> None:
         """
-        The current wait has its deadline; while the octets it waits for are held back by the other leg, it has none.
+        The current wait has its deadline; while the octets it waits for are held back by the other leg, its time
+        stands still.  A handshake has a deadline of its own.
         """
-        waiting = self._session.waiting
-        suspended = self._held_back(waiting)
-        wait = (self._session.wait_serial, suspended)
-        if wait == self._armed:
-            return
-        self._armed = wait
-        seconds = None if suspended else self._timeouts.get(waiting)
-        if seconds is None:
-            self._deadline.clear()
-        else:
-            self._deadline.set(seconds, self._expired)
+        if not self._handshaking:
+            waiting = self._session.waiting
+            self._waits.look(waiting, self._session.wait_serial, held=self._held_back(waiting))
 
     def _held_back(self, waiting: Waiting) -> bool:
         if waiting is Waiting.DOWNSTREAM_CONTENT:
             return self._upstream is not None and self._to_upstream.full
-        return waiting in _UPSTREAM_WAITS and self._to_downstream.full
+        return waiting in UPSTREAM_WAITS and self._to_downstream.full
 
     def _expired(self) -> None:
-        self._tell(self._session.expired)
+        """The session says what follows; one that has nothing to say would stay for ever."""
+        session, serial = self._session, self._session.wait_serial
+        if session.waiting is not Waiting.NOBODY:
+            self._tell(session.expired)
+        if not self._ended and session.wait_serial == serial:
+            self._tell(_complain)
+
+
+def _nothing() -> None:
+    """Nothing has happened; the session goes on."""
+
+
+def _complain() -> None:
+    raise RuntimeError("the session does nothing about a deadline that has passed")
 
 
 def _set(intake: Intake, reading: bool) -> None:  # noqa: FBT001 - the value of a property
@@ -411,6 +444,7 @@ def _set(intake: Intake, reading: bool) -> None:  # noqa: FBT001 - the value of 
 _DEEDS: Mapping[type[Action], Callable[[SessionProtocol, Any], None]] = {
     SendDownstream: SessionProtocol._send_downstream,
     SendUpstream: SessionProtocol._send_upstream,
+    StartTLS: SessionProtocol._start_tls,
     OpenUpstream: SessionProtocol._open_upstream,
     ReleaseUpstream: SessionProtocol._release_upstream,
     AbortUpstream: SessionProtocol._abort_upstream,

@@ -13,12 +13,15 @@ from attrs import Factory, define
 class Counters:
     """
     Of one listener, that is of one destination of one tenant: `sessions == active + sum(outcomes.values())` always.
+
+    `turned_away` counts, by the limit that each has met, those whose outcome is `too_many_sessions`.
     """
 
     sessions: int = 0
     active: int = 0
     outcomes: Counter[str] = Factory(Counter)
     events: Counter[str] = Factory(Counter)
+    turned_away: Counter[str] = Factory(Counter)
 
     def began(self) -> None:
         """A mail client has connected."""

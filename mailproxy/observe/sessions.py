@@ -15,8 +15,8 @@ from mailproxy.observe.counters import Counters
 from mailproxy.observe.text import printable
 
 _WARNINGS = frozenset({"delivery_unknown", "upstream_desync", "upstream_dropped", "upstream_login_refused"})
-_ONLY_COUNTED = frozenset({"bad_ehlo", "non_esmtp"})
-"""Harmless habits of clients: each line of them would bury another."""
+_ONLY_COUNTED = frozenset({"bad_ehlo", "non_esmtp", "esmtp_unencrypted", "downstream_tls"})
+"""Harmless habits of clients, and what is as it should be: each line of them would bury another."""
 
 _numbers = count(1)
 
@@ -43,6 +43,12 @@ class ListenerLog:
         self.counters.began()
         return SessionLog(self, peer)
 
+    def turned_away(self, limit: str) -> None:
+        """A mail client found no place because of that limit; it counts as a session that ended at once."""
+        self.counters.began()
+        self.counters.turned_away[limit] += 1
+        self.counters.ended("too_many_sessions")
+
     def emit(self, level: LogLevel, text: str, **fields: object) -> None:
         """One line."""
         about = {"label": self.label, "destination": self.destination, "tenant": self.tenant}
@@ -58,7 +64,7 @@ class SessionLog:
 
     def __init__(self, listener: ListenerLog, peer: str) -> None:
         self._listener = listener
-        self._peer = peer
+        self.peer = peer
         self._ended = False
         self.quote: Callable[[bytes], str] = printable
         """How words of a peer are shown; whoever knows a secret that must not be in them, replaces it."""
@@ -77,9 +83,13 @@ class SessionLog:
         """Our side, or the mail server's, failed: the sentence says which."""
         self._say(LogLevel.error if not error.temporary else LogLevel.warn, f"{doing}: {error}", outcome=error.outcome)
 
+    def tls_failed(self, sentence: str) -> None:
+        """There was no TLS with the client, which is often nobody's fault: somebody only looks for open ports."""
+        self._say(LogLevel.info, f"no TLS with the client: {sentence}", outcome="downstream_tls_failed")
+
     def crashed(self, failure: Failure | None = None) -> None:
         """Our own fault: the traceback goes to the log, the session ends.  None is the exception being handled."""
-        self._listener.crashed(f"session {self.id} from {self._peer}: internal error", failure)
+        self._listener.crashed(f"session {self.id} from {self.peer}: internal error", failure)
 
     def ended(self, outcome: str) -> None:
         """The session has ended; only the first word counts."""
@@ -88,8 +98,14 @@ class SessionLog:
             self._listener.counters.ended(outcome)
             self._say(LogLevel.info, f"ended: {outcome}", outcome=outcome)
 
+    def made_room(self) -> None:
+        """The same for another client's sake.  There may be any number of these: the listener's log folds them."""
+        if not self._ended:
+            self._ended = True
+            self._listener.counters.ended("made_room")
+
     def _say(self, level: LogLevel, text: str, **fields: object) -> None:
-        self._listener.emit(level, f"session {self.id} from {self._peer}: {text}", session=self.id, **fields)
+        self._listener.emit(level, f"session {self.id} from {self.peer}: {text}", session=self.id, **fields)
 
     def _shown(self, value: object) -> str:
         return self.quote(value) if isinstance(value, bytes) else printable(str(value))

@@ -31,6 +31,9 @@ class Waiting(Enum):
     UPSTREAM_RSET_REPLY = "rset_reply"
     UPSTREAM_QUIT_REPLY = "quit_reply"
     UPSTREAM_BODY = "body"
+    DOWNSTREAM_HANDSHAKE = "handshake"
+    DOWNSTREAM_FIRST_COMMAND = "first_command"
+    """The client has not said a whole line yet."""
     DOWNSTREAM_COMMAND = "command"
     DOWNSTREAM_LINE = "line"
     DOWNSTREAM_CONTENT = "content"
@@ -49,6 +52,11 @@ class SendUpstream:
     """Write exact octets to the mail server."""
 
     raw: bytes
+
+
+@frozen
+class StartTLS:
+    """Begin TLS on the client's connection, behind what was written; answered by `downstream_secured`."""
 
 
 @frozen
@@ -93,6 +101,7 @@ class Report:
 Action = (
     SendDownstream
     | SendUpstream
+    | StartTLS
     | OpenUpstream
     | ReleaseUpstream
     | AbortUpstream
@@ -126,8 +135,15 @@ class Session(Protocol):
     def wait_serial(self) -> int:
         """A number that changes with every new wait."""
 
+    @property
+    def has_spoken(self) -> bool:
+        """Whether the mail client has ever said a line, or more than fits into one; what it was does not matter."""
+
     def start(self) -> None:
         """The mail client is connected (behind TLS where the listener says so)."""
+
+    def downstream_secured(self) -> None:
+        """The TLS handshake that `StartTLS` has begun is done; the octets that follow came through it."""
 
     def receive_downstream(self, chunk: bytes) -> None:
         """Octets of the mail client, cut anywhere."""
@@ -152,6 +168,21 @@ class Session(Protocol):
 
     def expired(self) -> None:
         """The deadline of the current wait has passed."""
+
+    def drain(self) -> None:
+        """
+        The listener goes away: nothing new is begun.
+
+        Who is in the middle of something finishes it; everybody else is told, and closed at once, with the outcome
+        "shutdown".  Once is enough.
+        """
+
+    def cut(self, *, last: bool) -> None:
+        """
+        The time to drain is over: the session ends now, and nothing is completed by that.
+
+        Only who waits for the reply to the end of its mail data, or to its QUIT of POP3, waits on, until `last`.
+        """
 
     def next_action(self) -> Action | None:
         """Take the next thing to do, or None."""

@@ -3,13 +3,17 @@ One POP3 session of a mail client, joined to one session at the mail server: one
 
 Theory of operation.  The mail server is logged in to before the client is greeted; then the client is in
 TRANSACTION state at once.  Commands go upstream one at a time, and only such whose response we can follow; the
-responses come back octet for octet.  Everything else is answered here.  Whose turn it is, is the whole state:
+responses come back octet for octet.  Everything else is answered here, see `pop3_commands`.  Whose turn it is, is the
+whole state:
 
     UPSTREAM_LOGIN --opened, greeting--> DOWNSTREAM_COMMAND
     DOWNSTREAM_COMMAND --relayed command--> UPSTREAM_REPLY --status line--> DOWNSTREAM_COMMAND
                                             UPSTREAM_REPLY --+OK, more lines follow--> UPSTREAM_BODY
                                                              UPSTREAM_BODY --final dot--> DOWNSTREAM_COMMAND
     DOWNSTREAM_COMMAND --QUIT--> UPSTREAM_QUIT_REPLY --status line--> NOBODY
+    DOWNSTREAM_COMMAND --STLS--> DOWNSTREAM_HANDSHAKE --secured--> DOWNSTREAM_COMMAND
+
+Where TLS is required, the client is greeted without the mail server, and the login comes behind the handshake.
 
 What the client sends out of its turn waits in a bounded buffer.  What the mail server sends out of its turn is never
 delivered and ends the session.
@@ -18,15 +22,12 @@ Deletions are carried out by QUIT (RFC 1939 §6), so QUIT goes upstream only bec
 end aborts the connection to the mail server, which deletes nothing.  And only the mail server ends a multi-line
 response: when it is lost inside one, the client's connection is aborted, so that half a mail is not taken for a whole.
 
-Source: RFC 1939, RFC 2449 §6.6 (pipelining).
+Source: RFC 1939, RFC 2449 §6.6 (pipelining), RFC 2595 §4 (STLS).
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-
-from attrs import frozen
 
 from mailproxy.errors import LineTooLong, MailProxyError, UpstreamTimeout, Violation, WireError
 from mailproxy.session.actions import (
@@ -35,40 +36,23 @@ from mailproxy.session.actions import (
     Action,
     CloseDownstream,
     OpenUpstream,
-    Report,
     SendDownstream,
     SendUpstream,
+    StartTLS,
     Waiting,
 )
-from mailproxy.session.pop3_login import ALREADY, AUTH_UNSUPPORTED, LOGIN_KEYWORDS, UNSUPPORTED, IgnoredLogin
-from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, announced, failure_line
+from mailproxy.session.agenda import Agenda
+from mailproxy.session.encryption import Encryption
+from mailproxy.session.pop3_commands import Commands, Deed, Relay
+from mailproxy.session.pop3_policy import POP3Policy
+from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, failure_line
+from mailproxy.session.strangers import is_binary
+from mailproxy.session.wait import Wait
 from mailproxy.wire.lines import LineBuffer
-from mailproxy.wire.pop3 import (
-    RELAYED,
-    Command,
-    MultilineScanner,
-    POP3Capabilities,
-    format_capabilities,
-    parse_command,
-    parse_status,
-)
+from mailproxy.wire.pop3 import RELAYED, Command, MultilineScanner, POP3Capabilities, parse_status, relayed
 
-
-@frozen
-class POP3Policy:
-    """
-    Habits and bounds of a POP3 session; sizes in octets.
-
-    `max_queued_octets` bounds what is kept of a client that sends ahead; one more read may come on top of it.
-    `max_skipped_octets` of over-long lines end the session.
-    """
-
-    accept_any_login: bool = True
-    fix_newlines: bool = False
-    max_line_octets: int = 512
-    max_skipped_octets: int = 8192
-    max_queued_octets: int = 65536
-    max_status_octets: int = 4096
+_AT_REST = frozenset({Waiting.UPSTREAM_LOGIN, Waiting.DOWNSTREAM_COMMAND, Waiting.DOWNSTREAM_HANDSHAKE})
+"""Nothing of the client's is under way at the mail server."""
 
 
 class POP3Session:
@@ -81,50 +65,96 @@ class POP3Session:
     def __init__(self, policy: POP3Policy) -> None:
         self.reading = True
         self.reading_upstream = True
-        self.waiting = Waiting.UPSTREAM_LOGIN
-        self.wait_serial = 0
         self.conceal: Callable[[bytes], bytes] = bytes
         self._policy = policy
-        self._actions: deque[Action] = deque()
+        self._agenda = Agenda()
+        self._commands = Commands(policy, self._agenda)
         self._turn = Waiting.UPSTREAM_LOGIN
+        self._wait = Wait(Waiting.UPSTREAM_LOGIN)
         self._steps = 0
         """Commands, responses and pieces of bodies so far: what makes one wait another one."""
-        self._lines = LineBuffer(policy.max_line_octets, lone_lf_ends_line=True)
+        self._lines = self._new_lines()
         self._status_lines = LineBuffer(policy.max_status_octets)
         self._body = MultilineScanner()
         self._outstanding = Command("")
-        self._offered = POP3Capabilities(None)
-        self._login = IgnoredLogin()
-        self._login_over = not policy.accept_any_login
-        self._login_reported = False
-        self._identified = False
-        """The mail server knows whose maildrop it is."""
         self._upstream_there = False
+        self.has_spoken = False
+        self._draining = False
         self._downstream_ended = False
         self._downstream_gone = False
+
+    @property
+    def waiting(self) -> Waiting:
+        """Whose turn it is."""
+        return self._wait.waiting
+
+    @property
+    def wait_serial(self) -> int:
+        """Another number with each wait."""
+        return self._wait.serial
 
     # What the client does
 
     def start(self) -> None:
-        """The client is connected; it is greeted when the mail server is ready, and may send ahead until then."""
+        """
+        The client is connected; it is greeted when the mail server is ready, and may send ahead until then.
+
+        Where TLS is required and still to come, it is greeted at once, and the mail server is left alone until then.
+        """
+        if self._turn is Waiting.NOBODY:
+            return
+        if self._policy.encryption is Encryption.IMPLICIT:
+            self._agenda.report("downstream_tls")
+        if self._commands.locked:
+            self._greet()
+            self._next_turn(Waiting.DOWNSTREAM_COMMAND)
+        else:
+            self._open()
+
+    def _open(self) -> None:
         self._upstream_there = True
         self._act(OpenUpstream())
+        self._next_turn(Waiting.UPSTREAM_LOGIN)
+
+    def _greet(self) -> None:
+        self._say(b"+OK ready\r\n")
 
     def receive_downstream(self, chunk: bytes) -> None:
         """Octets of the client, cut anywhere; those behind QUIT are thrown away."""
-        if self._turn not in (Waiting.UPSTREAM_QUIT_REPLY, Waiting.NOBODY):
+        if self._turn is Waiting.DOWNSTREAM_HANDSHAKE and chunk:
+            self._agenda.report("downstream_desync")
+            self._finish(CloseDownstream("downstream_desync"))
+        elif chunk and is_binary(chunk[0]) and not (self.has_spoken or self._lines.in_line):
+            self._finish(CloseDownstream("not_pop3"))
+        elif self._turn not in (Waiting.UPSTREAM_QUIT_REPLY, Waiting.NOBODY):
             self._lines.feed(chunk)
+
+    def downstream_secured(self) -> None:
+        """The client speaks through TLS from now on; a session at the mail server stays, or is asked for only now."""
+        if self._turn is not Waiting.DOWNSTREAM_HANDSHAKE:
+            return
+        self._agenda.report("downstream_tls")
+        self._lines = self._new_lines()
+        self._commands.secured()
+        if self._upstream_there:
+            self._next_turn(Waiting.DOWNSTREAM_COMMAND)
+        else:
+            self._open()
 
     def downstream_ended(self) -> None:
         """The client will send no more: what it sent is answered, then it counts as gone without QUIT."""
         self._downstream_ended = True
-        if self._turn is Waiting.UPSTREAM_LOGIN and not self._lines.in_line:
+        if self._turn is Waiting.DOWNSTREAM_HANDSHAKE:
+            self.downstream_lost()
+        elif self._turn is Waiting.UPSTREAM_LOGIN and not self._lines.in_line:
             self._finish(CloseDownstream("downstream_closed"))
 
     def downstream_lost(self) -> None:
         """The client is gone.  A QUIT that went upstream is seen through; otherwise nothing is deleted."""
         self._downstream_gone = True
-        if self._turn is not Waiting.UPSTREAM_QUIT_REPLY:
+        if self._turn is Waiting.DOWNSTREAM_HANDSHAKE:
+            self._finish(AbortDownstream("downstream_tls_failed"))
+        elif self._turn is not Waiting.UPSTREAM_QUIT_REPLY:
             self._finish(CloseDownstream("downstream_lost"))
 
     # What the mail server does
@@ -133,13 +163,13 @@ class POP3Session:
         """The mail server is ready for commands; `capabilities` are its `POP3Capabilities`."""
         assert isinstance(capabilities, POP3Capabilities)
         if self._turn is Waiting.UPSTREAM_LOGIN:
-            self._offered = capabilities
-            self._identified = capabilities.logged_in
-            self._say(b"+OK ready\r\n")
+            self._commands.opened(capabilities)
+            if self._policy.encryption is not Encryption.REQUIRED:
+                self._greet()
             self._next_turn(Waiting.DOWNSTREAM_COMMAND)
 
     def upstream_failed(self, error: MailProxyError) -> None:
-        """The mail server could not be reached, or did not let us in: one line in place of the greeting."""
+        """The mail server could not be reached, or did not let us in: one line in place of what it waits for."""
         self._upstream_there = False
         if self._turn is Waiting.UPSTREAM_LOGIN:
             self._refuse(error)
@@ -161,33 +191,49 @@ class POP3Session:
         self._upstream_there = False
         self._give_up(error, LOST)
 
-    # What the clock does
+    # What else the owner tells
 
     def expired(self) -> None:
         """The deadline of the current wait has passed; an idle client is sent away without a word."""
-        if self._turn is Waiting.DOWNSTREAM_COMMAND:
+        if self._turn is Waiting.DOWNSTREAM_HANDSHAKE:
+            self._finish(AbortDownstream("downstream_tls_failed"))
+        elif self._turn is Waiting.DOWNSTREAM_COMMAND:
             self._finish(CloseDownstream("downstream_timeout"))
         else:
             self._drop(UpstreamTimeout(f"the mail server did not answer in time: {self._doing()}"), NO_ANSWER)
+
+    def drain(self) -> None:
+        """No new command is carried out; one that the mail server is answering is seen through."""
+        self._draining = True
+
+    def cut(self, *, last: bool) -> None:
+        """Only the answer to QUIT is waited for from now on, until `last`."""
+        if self._turn is Waiting.UPSTREAM_BODY:
+            self._finish(AbortDownstream("shutdown"))
+        elif self._turn is not Waiting.UPSTREAM_QUIT_REPLY:
+            self._shut_down(SHUTDOWN)
+        elif last:
+            self._shut_down(QUIT_LOST)
 
     # What follows
 
     def next_action(self) -> Action | None:
         """Take the next thing to do, or None; the client's commands are taken one by one as it is asked."""
-        while not self._actions and self._turn is Waiting.DOWNSTREAM_COMMAND and self._take_line():
+        if self._draining and self._turn in _AT_REST:
+            self._shut_down(SHUTDOWN)
+        while not self._agenda and self._turn is Waiting.DOWNSTREAM_COMMAND and self._take_line():
             pass
         self._settle()
-        return self._actions.popleft() if self._actions else None
+        return self._agenda.take()
 
     def _settle(self) -> None:
-        """Say whose turn it is; the serial moves only when another wait begins."""
+        """Say whose turn it is, and whether there is room for more of what the client sends ahead."""
         waiting = self._turn
         if waiting is Waiting.DOWNSTREAM_COMMAND and self._lines.in_line:
             waiting = Waiting.DOWNSTREAM_LINE
-        if waiting is not self.waiting or self._steps:
-            self.waiting = waiting
-            self.wait_serial += 1
-            self._steps = 0
+        elif waiting is Waiting.DOWNSTREAM_COMMAND and not self.has_spoken:
+            waiting = Waiting.DOWNSTREAM_FIRST_COMMAND
+        self._wait.note(waiting, self._steps)
         self.reading = len(self._lines) < self._policy.max_queued_octets
 
     # Commands
@@ -198,62 +244,50 @@ class POP3Session:
             line = self._lines.next_line()
         except LineTooLong:
             line = None
+            self.has_spoken = True
             self._steps += 1
-            self._act(Report("bad_line", {}))
-            self._say(self._login.give_up(b"-ERR line too long\r\n"))
+            self._agenda.report("bad_line")
+            self._follow(self._commands.refuse_line(self._lines.beginning))
         if self._lines.skipped > self._policy.max_skipped_octets:
             self._finish(CloseDownstream("bad_line"))
         elif line is not None:
+            self.has_spoken = True
             self._steps += 1
-            self._say(self._login.answer_line(line)) if self._login.open else self._run(parse_command(line))
-        elif self._downstream_ended and not self._actions:
+            self._follow(self._commands.take(line))
+        elif self._downstream_ended and not self._agenda:
             self._finish(CloseDownstream("downstream_closed"))
         return line is not None
 
-    def _run(self, command: Command | None) -> None:
-        if command is None:
-            self._say(b"-ERR invalid command\r\n")
-        elif command.keyword in LOGIN_KEYWORDS:
-            self._run_login(command)
-        elif command.keyword == "CAPA":
-            self._say(format_capabilities(announced(self._offered)))
-        elif command.keyword not in RELAYED or (command.keyword == "LANG" and "LANG" not in self._offered):
-            self._say(b"-ERR unknown command\r\n")
-        elif not self._identified and command.keyword != "QUIT":
-            self._say(b"-ERR log in first\r\n")
-        elif not command.fits:
-            self._say(b"-ERR invalid argument\r\n")
+    def _follow(self, answer: bytes | Relay | Deed) -> None:
+        if isinstance(answer, Relay):
+            self._relay(answer)
+        elif answer is Deed.SECURE:
+            self._start_tls()
+        elif answer is Deed.LEAVE:
+            self._part(b"+OK bye\r\n", "quit")
+        elif answer is Deed.SEND_AWAY:
+            self._part(b"-ERR this is a mail server\r\n", "not_pop3")
         else:
-            self._login_over = True
-            self._relay(command, command.raw)
+            self._say(answer)
 
-    def _run_login(self, command: Command) -> None:
-        """The client's own login: relayed where nobody has logged in yet, else played along with or refused."""
-        if self._identified and self._login_over:
-            self._say(ALREADY)
-        elif command.keyword in UNSUPPORTED or (command.keyword == "AUTH" and not self._identified):
-            self._say(UNSUPPORTED.get(command.keyword, AUTH_UNSUPPORTED))
-        elif self._identified:
-            self._report_login(command)
-            self._say(self._login.answer(command))
-        elif command.argument:
-            self._relay(command, command.raw_verbatim)
-        else:
-            self._say(b"-ERR invalid argument\r\n")
-
-    def _report_login(self, command: Command) -> None:
-        if not self._login_reported:
-            self._login_reported = True
-            self._act(Report("login_ignored", {"command": command.keyword}))
-
-    def _relay(self, command: Command, raw: bytes) -> None:
-        self._outstanding = command
-        self._act(SendUpstream(raw))
-        if command.keyword == "QUIT":
+    def _relay(self, relay: Relay) -> None:
+        self._outstanding = relay.command
+        self._act(SendUpstream(relay.raw))
+        if relay.command.keyword == "QUIT":
             self._lines.take_all()
             self._next_turn(Waiting.UPSTREAM_QUIT_REPLY)
         else:
             self._next_turn(Waiting.UPSTREAM_REPLY)
+
+    def _start_tls(self) -> None:
+        """TLS begins behind our answer, unless there is an octet behind STLS: it would be read as if it were TLS's."""
+        if len(self._lines):
+            self._agenda.report("bad_pipeline")
+            self._part(b"-ERR nothing may follow STLS\r\n", "bad_pipeline")
+            return
+        self._say(b"+OK begin TLS\r\n")
+        self._act(StartTLS())
+        self._next_turn(Waiting.DOWNSTREAM_HANDSHAKE)
 
     # Responses
 
@@ -267,7 +301,7 @@ class POP3Session:
         except WireError as error:
             self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
-        self._say(self.conceal(line) + b"\r\n")
+        self._say(relayed(self.conceal(line)) + b"\r\n")
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
             self._finish(CloseDownstream("quit"))
@@ -276,13 +310,9 @@ class POP3Session:
             self._next_turn(Waiting.UPSTREAM_BODY)
             self.receive_upstream(rest)
         else:
-            self._note_login(positive=status.positive)
+            self._commands.answered(self._outstanding, positive=status.positive)
             self._next_turn(Waiting.DOWNSTREAM_COMMAND)
             self.receive_upstream(rest)
-
-    def _note_login(self, *, positive: bool) -> None:
-        if positive and self._outstanding.keyword == "PASS":
-            self._identified = self._login_over = True
 
     def _take_body(self, chunk: bytes) -> None:
         self._steps += 1
@@ -296,13 +326,12 @@ class POP3Session:
     # Ends
 
     def _refuse(self, error: MailProxyError) -> None:
-        self._say(failure_line(error))
-        self._finish(CloseDownstream(error.outcome))
+        self._part(failure_line(error), error.outcome)
 
     def _drop(self, error: MailProxyError, words: bytes) -> None:
         """We end the connection to the mail server; nobody but us knows why."""
         if self._turn is not Waiting.NOBODY:
-            self._act(Report("upstream_dropped", {"reason": str(error)}))
+            self._agenda.report("upstream_dropped", reason=str(error))
             self._give_up(error, words)
 
     def _doing(self) -> str:
@@ -324,17 +353,25 @@ class POP3Session:
         elif self._turn is Waiting.UPSTREAM_QUIT_REPLY:
             self._say(QUIT_LOST)
             self._finish(CloseDownstream(error.outcome))
-        elif self._turn is Waiting.DOWNSTREAM_COMMAND and not self._identified:
+        elif self._turn is Waiting.DOWNSTREAM_COMMAND and not self._commands.identified:
             self._finish(CloseDownstream(error.outcome))
         else:
             self._finish(AbortDownstream(error.outcome))
 
     def _desync(self, chunk: bytes) -> None:
         """The mail server spoke out of turn: what it has to say now could be taken for any later response."""
-        self._act(Report("upstream_desync", {"octets": len(chunk)}))
+        self._agenda.report("upstream_desync", octets=len(chunk))
         if self._turn is Waiting.UPSTREAM_LOGIN:
             self._say(failure_line(Violation("octets before the login was over")))
         self._finish(CloseDownstream("upstream_desync"))
+
+    def _shut_down(self, words: bytes) -> None:
+        if self._turn is not Waiting.NOBODY:
+            self._part(words, "shutdown")
+
+    def _part(self, words: bytes, outcome: str) -> None:
+        self._say(words)
+        self._finish(CloseDownstream(outcome))
 
     def _finish(self, end: CloseDownstream | AbortDownstream) -> None:
         """The session is over, once: nothing that happens afterwards matters."""
@@ -357,4 +394,7 @@ class POP3Session:
             self._act(SendDownstream(raw))
 
     def _act(self, action: Action) -> None:
-        self._actions.append(action)
+        self._agenda.add(action)
+
+    def _new_lines(self) -> LineBuffer:
+        return LineBuffer(self._policy.max_line_octets, lone_lf_ends_line=True)

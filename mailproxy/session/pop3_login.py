@@ -11,16 +11,13 @@ from __future__ import annotations
 
 from mailproxy.wire.pop3 import Command
 
-LOGIN_KEYWORDS = frozenset({"USER", "PASS", "APOP", "AUTH", "STLS"})
-"""The commands that are legal only before a login."""
+LOGIN_KEYWORDS = frozenset({"USER", "PASS", "APOP", "AUTH"})
+"""The commands that are a login."""
 
 ACCEPTED = b"+OK logged in\r\n"
 ALREADY = b"-ERR already authenticated\r\n"
-UNSUPPORTED = {
-    "APOP": b"-ERR APOP not supported\r\n",
-    "STLS": b"-ERR STLS not supported\r\n",
-}
-"""What is refused whoever logs in: no timestamp was sent for APOP, and TLS is not offered."""
+APOP_UNSUPPORTED = b"-ERR APOP not supported\r\n"
+"""No timestamp was sent for it."""
 AUTH_UNSUPPORTED = b"-ERR AUTH not supported\r\n"
 
 _PROMPTS = {b"PLAIN": (b"",), b"LOGIN": (b"VXNlcm5hbWU6", b"UGFzc3dvcmQ6")}

@@ -30,6 +30,8 @@ LOST = b"-ERR [SYS/TEMP] connection to mail server lost\r\n"
 NO_ANSWER = b"-ERR [SYS/TEMP] mail server did not answer in time\r\n"
 CONFUSED = b"-ERR [SYS/TEMP] mail server protocol error\r\n"
 QUIT_LOST = b"-ERR [SYS/TEMP] connection lost, some deleted messages may remain\r\n"
+SHUTDOWN = b"-ERR [SYS/TEMP] service shutting down\r\n"
+TLS_FIRST = b"-ERR [SYS/PERM] TLS required\r\n"
 
 _NOT_POSSIBLE = "[SYS/PERM] mail server login not possible"
 
@@ -80,9 +82,15 @@ _WITH_ARGUMENTS = re.compile(r"(?:NEVER|USER|[0-9]{1,10})(?: USER)?", re.IGNOREC
 # EXPIRE = (NEVER / days) [USER], LOGIN-DELAY = seconds [USER]; RFC 2449 §6.5, §6.7.  No other one has any.
 
 
-def announced(offered: POP3Capabilities) -> dict[str, tuple[str, ...]]:
+BEFORE_TLS: Mapping[str, tuple[str, ...]] = {"USER": (), "PIPELINING": (), "STLS": ()}
+"""All that is announced where TLS has to come first: the mail server is not asked before that."""
+
+
+def announced(offered: POP3Capabilities, *, stls: bool = False) -> dict[str, tuple[str, ...]]:
     """Our own capabilities: what may pass of the mail server's, and what we add."""
     ours: dict[str, tuple[str, ...]] = {"USER": (), "PIPELINING": ()}
+    if stls:
+        ours["STLS"] = ()
     if offered.listed is None:
         return ours | dict.fromkeys(_ASSUMED, ())
     for name in _PASSED:

@@ -11,6 +11,8 @@ from enum import Enum
 
 from attrs import define
 
+from mailproxy.wire.smtp import Command
+
 
 class Awaited(Enum):
     """The upstream command whose reply is awaited."""
@@ -28,12 +30,17 @@ class Owed:
     """
     One reply that is owed; `awaited` None means that `raw` is ready.
 
-    `outcome` not None: the session ends with it once this reply is delivered.
+    `outcome` not None: the session ends with it once this reply is delivered.  `command` is the client's own, where
+    it may have to be carried out once more.  `instead` is said in place of whatever the mail server replies.
+    `ahead`: the client sent more behind this DATA, which would be read as commands if the mail server refused it.
     """
 
     awaited: Awaited | None
     raw: bytes = b""
     outcome: str | None = None
+    command: Command | None = None
+    instead: tuple[bytes, str] | None = None
+    ahead: bool = False
 
 
 class ReplyQueue:
@@ -49,27 +56,49 @@ class ReplyQueue:
     def __len__(self) -> int:
         return len(self._owed)
 
+    @property
+    def doomed(self) -> bool:
+        """Whether it is settled already what is said in place of the first awaited reply."""
+        return bool(self.awaited) and self.awaited[0].instead is not None
+
+    def awaits_last(self, *which: Awaited) -> bool:
+        """Whether the mail server was last asked for one of these, and has not replied to it."""
+        return bool(self.awaited) and self.awaited[-1].awaited in which
+
     def say(self, raw: bytes, outcome: str | None = None) -> None:
         """A reply of our own is ready."""
         self._owed.append(Owed(None, raw, outcome))
         self.closing = self.closing or outcome is not None
 
-    def expect(self, awaited: Awaited) -> Owed:
+    def expect(self, awaited: Awaited, command: Command | None = None) -> None:
         """The mail server was asked; its reply takes this place."""
-        owed = Owed(awaited)
+        owed = Owed(awaited, command=command)
         self._owed.append(owed)
         self.awaited.append(owed)
-        return owed
 
     def settle(self, raw: bytes, outcome: str | None = None) -> None:
         """The first awaited reply is there, or stands in for one that will not come."""
         owed = self.awaited.popleft()
-        owed.awaited, owed.raw, owed.outcome = None, raw, outcome
-        self.closing = self.closing or outcome is not None
+        owed.awaited = None
+        owed.raw, owed.outcome = owed.instead or (raw, outcome)
+        self.closing = self.closing or owed.outcome is not None
 
-    def withdraw(self) -> None:
-        """The last awaited reply is not owed any more: its command will be tried again."""
-        self._owed.remove(self.awaited.pop())
+    def doom(self, raw: bytes, outcome: str) -> None:
+        """The session ends with the last awaited reply, and whatever the mail server's is, this is said."""
+        self.awaited[-1].instead = (raw, outcome)
+        self.closing = True
+
+    def withdraw(self) -> Command | None:
+        """The last awaited reply is not owed any more: its command, the client's, is to be carried out again."""
+        owed = self.awaited.pop()
+        self._owed.remove(owed)
+        return owed.command
+
+    def break_off(self, raw: bytes, outcome: str) -> None:
+        """The session ends here: of all that is owed, nothing is said but this."""
+        self._owed.clear()
+        self.awaited.clear()
+        self.say(raw, outcome)
 
     def take_ready(self) -> tuple[bytes, str | None]:
         """

@@ -19,14 +19,19 @@ _RCPT_PARAMETERS = {"NOTIFY": "DSN", "ORCPT": "DSN"}
 _KEYWORDS = _MAIL_PARAMETERS | _RCPT_PARAMETERS
 _BODIES = (b"7BIT", b"8BITMIME")
 
+BEFORE_TLS = {"PIPELINING": "", "STARTTLS": ""}
+"""All that is announced where TLS has to come first: the mail server is not asked before that."""
 
-def announced(offered: Extensions, *, max_message_octets: int, max_recipients: int) -> dict[str, str]:
+
+def announced(
+    offered: Extensions, *, max_message_octets: int, max_recipients: int, starttls: bool = False
+) -> dict[str, str]:
     """
     The keywords that a client sees, in order, each with its parameters.
 
     Limits are the smaller one of the mail server's and ours; 0 is none.
     """
-    keywords = {"PIPELINING": ""}
+    keywords = dict(BEFORE_TLS) if starttls else {"PIPELINING": ""}
     if "SIZE" in offered or max_message_octets:
         size = _smaller(_number(offered.get("SIZE")), max_message_octets)
         keywords["SIZE"] = str(size) if size else ""

@@ -4,10 +4,13 @@ The command lines of an SMTP client: each is a command, or a complaint about it.
 
 from __future__ import annotations
 
+import re
+
 from attrs import frozen
 
 from mailproxy.errors import BadCommand, BareNewline, LineTooLong
 from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.session.strangers import begins_other_protocol
 from mailproxy.wire.lines import LineBuffer
 from mailproxy.wire.smtp import Command, format_reply, parse_command
 
@@ -17,19 +20,25 @@ class Complaint:
     """
     What is said of a line that is no command.
 
-    `outcome` not None ends the session with that word; `junk` counts it as idle talk and not as an error.
+    `outcome` not None ends the session with that word; `junk` counts it as idle talk and not as an error; `event` is
+    reported.
     """
 
     reply: bytes
     outcome: str | None = None
     junk: bool = False
+    event: str | None = "bad_line"
 
 
 _TOO_LONG = Complaint(format_reply(500, "5.5.2", "Line too long"))
+_TOO_LONG_AT_ONCE = Complaint(_TOO_LONG.reply, "bad_line")
 _ENDLESS = Complaint(b"", "bad_line")
 _BARE_LF = Complaint(format_reply(500, "5.5.2", "Bare <LF> received"), "bad_line")
 _NUL = Complaint(format_reply(501, "5.5.2", "NUL is not allowed"), "bad_line")
-_BLANK = Complaint(format_reply(500, "5.5.2", "Empty command line"), junk=True)
+_BLANK = Complaint(format_reply(500, "5.5.2", "Empty command line"), junk=True, event=None)
+_BDAT = re.compile(rb"[ \t]*BDAT\b", re.IGNORECASE)
+"""Octets follow that are no commands, and a line that is not understood does not say how many (RFC 3030 §2)."""
+_STRANGER = Complaint(format_reply(421, "4.7.0", "This is a mail server"), "not_smtp", event=None)
 
 
 class CommandInput:
@@ -64,19 +73,29 @@ class CommandInput:
         try:
             line = self._lines.next_line()
         except LineTooLong:
-            return _TOO_LONG if self._lines.skipped <= self._max_skipped else _ENDLESS
+            if begins_other_protocol(self._lines.beginning):
+                return _STRANGER
+            return _TOO_LONG_AT_ONCE if self._endless or _BDAT.match(self._lines.beginning) else _TOO_LONG
         except BareNewline:
-            return _BARE_LF
-        if line is None:
-            return _ENDLESS if self._lines.skipped > self._max_skipped else None
-        return self._parse(line)
+            return _ENDLESS if self._endless else _BARE_LF
+        if self._endless:
+            return _ENDLESS
+        return None if line is None else self._parse(line)
+
+    @property
+    def _endless(self) -> bool:
+        """Whether more was thrown away than anybody may send."""
+        return self._lines.skipped > self._max_skipped
 
     def _parse(self, line: bytes) -> Command | Complaint:
         if b"\0" in line:
             return _NUL
         if not line.strip(b" \t"):
             return _BLANK
+        if begins_other_protocol(line):
+            return _STRANGER
         try:
             return parse_command(line)
         except BadCommand as error:
-            return Complaint(format_reply(error.code, error.status, error.text))
+            outcome = "bad_line" if _BDAT.match(line) else None
+            return Complaint(format_reply(error.code, error.status, error.text), outcome)

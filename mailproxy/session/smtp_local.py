@@ -33,28 +33,14 @@ _REPLIES = {
     b"NOOP": LocalReply(OK),
     b"VRFY": LocalReply(format_reply(252, "2.0.0", "Cannot VRFY user, send a message and see")),
     b"HELP": LocalReply(format_reply(214, "2.0.0", "This is mailproxy; see RFC 5321")),
-} | dict.fromkeys(
-    b"EXPN STARTTLS AUTH ETRN TURN ATRN SEND SOML SAML BURL XCLIENT XFORWARD VERB ONEX".split(), _NOT_IMPLEMENTED
-)
+} | dict.fromkeys(b"EXPN AUTH ETRN TURN ATRN SEND SOML SAML BURL XCLIENT XFORWARD VERB ONEX".split(), _NOT_IMPLEMENTED)
 
-# Methods of HTTP, and the first line of SSH: somebody took us for another server.
-_NOT_SMTP = re.compile(rb"GET|POST|HEAD|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI|SSH-[0-9.].*", re.DOTALL)
 _BDAT = re.compile(rb"([0-9]{1,18})(?: +LAST)?", re.IGNORECASE)
 
 
 def local_reply(verb: bytes) -> LocalReply:
     """The reply to a command that is none of the relayed ones."""
     return _REPLIES.get(verb, _UNKNOWN)
-
-
-def is_other_protocol(command: Command) -> bool:
-    """Whether a line is the beginning of HTTP or SSH and not a command of SMTP."""
-    return _NOT_SMTP.fullmatch(command.verb) is not None
-
-
-def is_binary(octet: int) -> bool:
-    """Whether no line of SMTP begins with this octet: a TLS or SOCKS hello does."""
-    return octet >= 0x80 or (octet < 0x20 and octet not in b"\r\n\t")
 
 
 def bdat_octets(command: Command) -> int | None:

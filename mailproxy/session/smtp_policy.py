@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from mailproxy.session.encryption import Encryption
 from mailproxy.wire.transparency import BareNewlines
 
 
@@ -18,6 +19,7 @@ class SMTPPolicy:
     """
 
     server_name: str
+    encryption: Encryption = Encryption.PLAINTEXT
     bare_newline: BareNewlines = BareNewlines.NORMALIZE
     lone_lf_ends_command: bool = False
     strict_sync: bool = True

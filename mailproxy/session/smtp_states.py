@@ -11,12 +11,11 @@ from mailproxy.session.reply_queue import Awaited
 
 
 class Mode(Enum):
-    """What the octets of the client are at the moment."""
+    """What the octets of the client are at the moment, unless the mail server is receiving mail data."""
 
     COMMANDS = "commands"
-    LOGIN = "login"
-    CONTENT = "content"
     SWALLOWING = "swallowing"
+    HANDSHAKE = "handshake"
     ENDED = "ended"
 
 
@@ -36,6 +35,26 @@ class Transaction(Enum):
     DEAD = "dead"
     """The mail server lost it; the client has not been told yet."""
 
+
+class Next(Enum):
+    """What the session has to do behind a command."""
+
+    COMMAND = "take the next one"
+    LOGIN = "open a session at the mail server, then carry it out again"
+    CHUNK = "read past its octets"
+    HANDSHAKE = "change to TLS"
+    DESYNC = "end: the client sent ahead where it may not"
+
+
+DOWNSTREAM_WAITS = frozenset(
+    {
+        Waiting.DOWNSTREAM_FIRST_COMMAND,
+        Waiting.DOWNSTREAM_COMMAND,
+        Waiting.DOWNSTREAM_LINE,
+        Waiting.DOWNSTREAM_CONTENT,
+    }
+)
+"""The client has to speak, and its silence ends the session."""
 
 WAITS = {
     Awaited.MAIL: Waiting.UPSTREAM_REPLY,

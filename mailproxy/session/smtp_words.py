@@ -48,6 +48,12 @@ _WORDS: dict[type[MailProxyError], tuple[str, str]] = {
     MailProxyError: ("3.0", "Local error"),
 }
 
+LOST = format_reply(421, "4.4.2", "Upstream connection lost")
+LOST_IN_DATA = format_reply(451, "4.4.2", "Upstream connection lost")
+UNKNOWN_DELIVERY = format_reply(451, "4.4.2", "Delivery status unknown")
+SHUTDOWN = format_reply(421, "4.3.2", "Service shutting down")
+"""What is said when a session that was there is lost, or ours to end."""
+
 
 def failure_reply(code: int, error: MailProxyError) -> bytes:
     """

@@ -4,6 +4,7 @@ From a destination of one tenant to a logged-in stream: look up, connect, log in
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -11,34 +12,33 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import (
     ConnectError,
-    ConnectingCancelledError,
     ConnectionRefusedError,  # noqa: A004 - Twisted's own, which is not the builtin
     DNSLookupError,
     NoRouteError,
     TCPTimedOutError,
     TimeoutError,  # noqa: A004 - as above
 )
-from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import ClientFactory
-from twisted.python.failure import Failure
 
-from mailproxy.deadline import Deadline
 from mailproxy.destination.model import Login, LoginSource, TLSMode
 from mailproxy.errors import (
-    DestinationUnavailable,
     DestinationUnusable,
+    LimitReached,
     LoopDetected,
     MailProxyError,
     NameLookupFailed,
-    RefusedLogin,
     RefusedSession,
     Unreachable,
 )
-from mailproxy.names import classify_lookup_failure
+from mailproxy.names import OUT_OF_RESOURCES, Diagnoses, classify_lookup_failure
 from mailproxy.observe.text import printable
 from mailproxy.tls import ClientTLS, StrictClientTLS
-from mailproxy.upstream.holdoff import HoldOff
+from mailproxy.upstream.attempt import Attempt
+from mailproxy.upstream.holdoff import HoldOffSettings, copied
+from mailproxy.upstream.reach import Reach
 from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.upstream.trials import Trials
+from mailproxy.upstream.turns import Turns
 
 MakeStream = Callable[[Login, "StrictClientTLS | None"], UpstreamStream]
 
@@ -69,9 +69,11 @@ class Connector:
         login_seconds: for all of it, from the look-up to the end of the login.
         connect_seconds: for a TCP connection where the destination does not say.
         random: gives numbers from 0 to 1.
+        max_pending_logins: attempts under way at a time; further ones wait their turn, within `login_seconds`.
+        hold_off: how long to leave a mail server alone.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that is decided about connections is decided in one place
         self,
         reactor: Any,
         logins: LoginSource,
@@ -82,6 +84,8 @@ class Connector:
         login_seconds: float,
         connect_seconds: float,
         random: Callable[[], float],
+        max_pending_logins: int,
+        hold_off: HoldOffSettings,
     ) -> None:
         self._reactor = reactor
         self._logins = logins
@@ -90,13 +94,16 @@ class Connector:
         self._is_ours = is_ours
         self._login_seconds = login_seconds
         self._connect_seconds = connect_seconds
-        self._hold_off = HoldOff(reactor, random)
+        self._reach = Reach(reactor, random, hold_off)
+        self._trials = Trials(reactor, random, hold_off)
+        self._turns = Turns(max_pending_logins)
+        self._diagnoses = Diagnoses(lambda host: classify_lookup_failure(reactor, host))
 
     def open(self) -> Deferred[UpstreamStream]:
         """
         A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt, and fires at once.
         """
-        return _Attempt(self, self._reactor, self._login_seconds).start()
+        return Attempt(self, self._reactor, self._login_seconds).start()
 
     async def login(self) -> Login:
         """Where to log in now, and as whom."""
@@ -106,18 +113,46 @@ class Connector:
         """What to try once after a refusal."""
         return await self._logins.replace(refused)
 
-    async def try_login(self, login: Login, attempt: _Attempt) -> UpstreamStream:
-        """One connection, one login, unless this very login was refused a short while ago."""
-        self._hold_off.enter(login)
+    async def try_login(self, login: Login, attempt: Attempt) -> UpstreamStream:
+        """
+        One connection, one login, if it may be tried now.
+
+        Others may have to find out first whether the login is good, and we may have to wait for our turn.
+        """
+        self._reach.check(login.destination)
+        attempt.begin("waiting for another session to try the same login", RefusedSession)
+        await self._trials.enter(login, attempt)
+        try:
+            stream = await attempt.log_in(self._in_turn(login, attempt))
+        except BaseException as error:
+            found, late = attempt.verdict(error)
+            self._trials.leave(login, attempt, found, late=late)
+            raise
+        self._trials.leave(login, attempt, None)
+        return stream
+
+    async def _in_turn(self, login: Login, attempt: Attempt) -> UpstreamStream:
+        attempt.begin("waiting for our turn to log in", LimitReached)
+        await self._turns.take()
+        attempt.admitted()
+        try:
+            return await self._if_reached(login, attempt)
+        finally:
+            self._turns.give_back()
+
+    async def _if_reached(self, login: Login, attempt: Attempt) -> UpstreamStream:
+        destination = login.destination
+        self._reach.enter(destination, attempt)
         try:
             stream = await self._connect(login, attempt)
         except BaseException as error:
-            self._hold_off.leave(login, error)
+            found, late = attempt.verdict(error)
+            self._reach.leave(destination, attempt, found, late=late)
             raise
-        self._hold_off.leave(login, None)
+        self._reach.leave(destination, attempt, None)
         return stream
 
-    async def _connect(self, login: Login, attempt: _Attempt) -> UpstreamStream:
+    async def _connect(self, login: Login, attempt: Attempt) -> UpstreamStream:
         destination = login.destination
         try:
             options = self._tls.options(destination.host, destination.tls)
@@ -130,22 +165,23 @@ class Connector:
         )
         if implicit:
             endpoint = wrapClientTLS(options, endpoint)
-        attempt.begin(f"connecting to {destination.host}:{destination.port}", Unreachable)
+        attempt.begin(f"connecting to {destination.host}:{destination.port}", Unreachable, at_server=True)
         await self._connected(endpoint, stream, login, attempt)
         attempt.stream = stream
         return await stream.ready
 
-    async def _connected(self, endpoint: Any, stream: UpstreamStream, login: Login, attempt: _Attempt) -> None:
+    async def _connected(self, endpoint: Any, stream: UpstreamStream, login: Login, attempt: Attempt) -> None:
         host, port = login.destination.host, login.destination.port
         try:
             await endpoint.connect(UpstreamFactory(stream))
         except DNSLookupError as error:
-            if attempt.over:  # what Twisted says when it is cancelled while it looks the name up
-                attempt.begin(f"looking up {host}", NameLookupFailed)
+            if attempt.stopped:  # what Twisted says when it is cancelled while it looks the name up
+                attempt.begin(f"looking up {host}", NameLookupFailed, at_server=True)
                 raise CancelledError from error
-            raise await classify_lookup_failure(self._reactor, host) from error
-        except (ConnectError, TimeoutError) as error:
-            raise Unreachable(f"no connection to {host}:{port}: {_why(error)}") from error
+            wrong = await self._diagnoses.of(host)
+            raise copied(wrong, str(wrong)) from error
+        except (ConnectError, TimeoutError, OSError) as error:
+            raise _no_connection(host, port, error) from error
         except ValueError as error:
             raise DestinationUnusable("host", f"{printable(host)} is no host name") from error
         if self._is_ours(stream.transport.getPeer(), stream.transport.getHost()):
@@ -153,87 +189,12 @@ class Connector:
             raise LoopDetected(f"{host}:{port} is one of our own listeners")
 
 
-_LATE = {
-    DestinationUnavailable: "credentials",
-    NameLookupFailed: "answer of the name service",
-    Unreachable: "connection",
-    RefusedSession: "login",
-}
-"""What there was not in time, for each way of being late."""
-
-
-class _Attempt:
-    """
-    One call of `Connector.open`: its deadline, what it is doing, and its one answer.
-    """
-
-    def __init__(self, connector: Connector, clock: IReactorTime, seconds: float) -> None:
-        self._connector = connector
-        self._seconds = seconds
-        self._deadline = Deadline(clock)
-        self._answer: Deferred[UpstreamStream] = Deferred(lambda _: self._stop())
-        self.stream: UpstreamStream | None = None
-        self.over = False
-        """Nobody waits for it any more."""
-        self.begin("looking up the destination", DestinationUnavailable)
-
-    def start(self) -> Deferred[UpstreamStream]:
-        """Run until there is a stream, an error, or no time left."""
-        self._deadline.set(self._seconds, self._expired)
-        self._work = Deferred.fromCoroutine(self._run())
-        self._work.addCallbacks(self._succeeded, self._failed)
-        return self._answer
-
-    def begin(self, doing: str, late: type[MailProxyError]) -> None:
-        """Another step begins; being late in it is this error."""
-        self._doing = doing
-        self._late = late
-        self.stream = None
-
-    async def _run(self) -> UpstreamStream:
-        login = await self._connector.login()
-        try:
-            return await self._connector.try_login(login, self)
-        except RefusedLogin as error:
-            if error.temporary:
-                raise
-            self.begin("getting a fresh token", DestinationUnavailable)
-            fresh = await self._connector.replace(login)
-            if fresh is None:
-                raise
-        return await self._connector.try_login(fresh, self)
-
-    def _succeeded(self, stream: UpstreamStream) -> None:
-        if self.over:
-            stream.abort()
-            return
-        self._end()
-        self._answer.callback(stream)
-
-    def _failed(self, failure: Failure) -> None:
-        if self.over:
-            failure.trap(MailProxyError, CancelledError, ConnectingCancelledError)
-            return
-        self._end()
-        self._answer.errback(failure)
-
-    def _expired(self) -> None:
-        self._stop()
-        self._answer.errback(self._lateness())
-
-    def _stop(self) -> None:
-        self._end()
-        self._work.cancel()
-
-    def _end(self) -> None:
-        self.over = True
-        self._deadline.clear()
-
-    def _lateness(self) -> MailProxyError:
-        doing, late = self._doing, self._late
-        if self.stream is not None:
-            doing, late = self.stream.doing, RefusedSession
-        return late(f"no {_LATE[late]} within {self._seconds:g} s: we were {doing}")
+def _no_connection(host: str, port: int, error: Exception) -> MailProxyError:
+    """Whose fault it is that there is no connection, and why there is none."""
+    number = getattr(error, "osError", None) or getattr(error, "errno", None)
+    if number in OUT_OF_RESOURCES:
+        return LimitReached(f"no connection to {host}:{port}: {os.strerror(number).lower()}")
+    return Unreachable(f"no connection to {host}:{port}: {_why(error)}")
 
 
 def _why(error: Exception) -> str:

@@ -48,6 +48,10 @@ MAX_LINE_OCTETS = 16384
 """Room for a SASL challenge; status lines and capabilities are far shorter (RFC 2449 §4: 512 octets)."""
 
 MAX_CAPABILITY_OCTETS = 512
+"""What is kept of one line; RFC 2449 §4."""
+
+MAX_LIST_OCTETS = 32768
+"""What is read of a whole list."""
 
 _USER_PASS: Final = "LOGIN"  # noqa: S105 - names a way to log in, is no secret
 """What destinations call USER and PASS; the SASL mechanism of that name is not used in POP3."""
@@ -170,10 +174,13 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         if not self.login.destination.ask_capabilities:
             return None
         lines: list[bytes] = []
+        octets = 0
 
         def keep(line: bytes) -> None:
-            if len(lines) == MAX_CAPABILITIES:
-                raise MalformedReply(f"more than {MAX_CAPABILITIES} capabilities")
+            nonlocal octets
+            octets += len(line) + 2
+            if len(lines) == MAX_CAPABILITIES or octets > MAX_LIST_OCTETS:
+                raise MalformedReply(f"more than {MAX_CAPABILITIES} capabilities or {MAX_LIST_OCTETS} octets")
             lines.append(line[:MAX_CAPABILITY_OCTETS])
 
         self.doing = "waiting for the response to CAPA"
@@ -220,6 +227,7 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
             mechanism = sasl.client(name, credentials.user, credentials.secret, destination.host, destination.port)
         except ValueError as error:
             raise DestinationUnusable("credentials", str(error)) from None
+        self.shown = True
         try:
             if name == _USER_PASS:
                 await self._user_pass(mechanism)
@@ -234,7 +242,7 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         allowed = destination.mechanisms or (_PASSWORD_ORDER if kind == "password" else None)
         name = sasl.choose(names, secret_kind=kind, allowed=allowed, disabled=destination.disabled)
         if name is None:
-            words = quoted(" ".join(names).encode("ascii"), None) or "none"
+            words = self.quoted(" ".join(names).encode("ascii")) or "none"
             raise LacksMechanism(f"no mechanism for a {kind} in common with the mail server, which offers: {words}")
         return name
 
@@ -325,6 +333,6 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
 
 
 def _login_names(offered: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    """The ways to log in that a capability list names."""
-    names = tuple(name.upper() for name in offered.get("SASL", ()) if name.upper() != _USER_PASS)
+    """The ways to log in that a capability list names, in its spelling."""
+    names = tuple(name for name in offered.get("SASL", ()) if name.upper() != _USER_PASS)
     return (_USER_PASS, *names) if "USER" in offered else names

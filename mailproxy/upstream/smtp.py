@@ -181,7 +181,7 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
             items.get("AUTH"), secret_kind=kind, allowed=destination.mechanisms, disabled=destination.disabled
         )
         if name is None:
-            offered = quoted(" ".join(items.get("AUTH")).encode("ascii"), None) or "none"
+            offered = self.quoted(" ".join(items.get("AUTH")).encode("ascii")) or "none"
             self.fail(
                 LacksMechanism(f"no mechanism for a {kind} in common with the mail server, which offers: {offered}")
             )
@@ -206,6 +206,7 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
             line = command + b" " + (b64encode(initial) or b"=")
             if len(line) + 2 <= MAX_COMMAND_OCTETS:
                 command, self._initial = line, None
+        self.shown = True
         self.sendLine(command)
 
     def _auth_goes_on(self, code: int, resp: bytes) -> None:

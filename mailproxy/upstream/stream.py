@@ -21,6 +21,7 @@ from mailproxy.deadline import Deadline
 from mailproxy.destination.model import Login
 from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLSFailed, UpstreamTimeout, Violation
 from mailproxy.tls import describe_tls_failure
+from mailproxy.upstream.farewells import Farewells
 from mailproxy.upstream.words import concealer, quoted
 
 
@@ -45,6 +46,8 @@ class UpstreamStream:
     transport: Any
     farewell: bytes = b""
     """What `release` says; nothing where a word would have consequences."""
+    farewells: Farewells | None = None
+    """Hears of the goodbye, if anybody does."""
 
     def __init__(self, clock: IReactorTime, login: Login, *, over_tls: bool) -> None:
         self.login = login
@@ -55,6 +58,8 @@ class UpstreamStream:
         """What the mail server said, for the client: without the credentials that it was sent."""
         self.doing = "waiting for the TLS handshake" if over_tls else "waiting for the greeting"
         self.secured = False
+        self.shown = False
+        """Whether the credentials are on their way to the mail server, or were."""
         self._handshaking = over_tls
         self._owner: StreamOwner | None = None
         self._ended = False
@@ -149,6 +154,8 @@ class UpstreamStream:
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: D102 - Twisted's
         self._leaving.clear()
         self.transport = None
+        if self.farewells is not None:
+            self.farewells.ended(self)
         owner, self._owner = self._owner, None
         if self._ended:
             return
@@ -180,6 +187,8 @@ class UpstreamStream:
             return
         self._owner = None
         self._ended = self._releasing = True
+        if self.farewells is not None:
+            self.farewells.began(self)
         self._unregister()
         self.transport.resumeProducing()
         self._leaving.set(seconds, self.abort)

@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from mailproxy.errors import BareNewline, LineTooLong
 
+_TELLING_OCTETS = 64
+
 
 class LineBuffer:
     """
@@ -26,6 +28,8 @@ class LineBuffer:
         self._skipping = False
         self.skipped = 0
         """Octets of over-long lines thrown away so far."""
+        self.beginning = b""
+        """How the last over-long line began, which may tell what speaks there."""
 
     def __len__(self) -> int:
         return len(self._data)
@@ -49,7 +53,7 @@ class LineBuffer:
             LineTooLong: a line passed the limit.  It is raised once for that line; its rest is thrown away as it
                 comes in, and the lines after it are handed out as usual.
             BareNewline: a LF came without CR, be it the end of an over-long line.  The stream cannot be trusted after
-                it; nothing was taken.
+                it; nothing was taken but what stood before it in an over-long line.
 
         Source: RFC 5321 §2.3.8 (only CRLF ends a line), §4.5.3.1.4 (command lines).
         """
@@ -58,6 +62,7 @@ class LineBuffer:
         end = self._data.find(b"\n", self._searched)
         if end >= self._limit or (end < 0 and len(self._data) >= self._limit):
             self._skipping = True
+            self.beginning = bytes(self._data[:_TELLING_OCTETS])
             self._drop((end if end >= 0 else len(self._data)) - 1)
             raise LineTooLong(f"a line is longer than {self._limit} octets")
         if end < 0:
@@ -78,11 +83,12 @@ class LineBuffer:
     def _skip(self) -> bool:
         """Throw away what is there of an over-long line; whether it has ended."""
         end = self._data.find(b"\n")
+        ahead = max(0, (end if end >= 0 else len(self._data)) - 1)
+        self._drop(ahead)
         if end < 0:
-            self._drop(len(self._data) - 1)
             return False
-        self._without_newline(end)
-        self._drop(end + 1)
+        self._without_newline(end - ahead)
+        self._drop(end - ahead + 1)
         self._skipping = False
         return True
 

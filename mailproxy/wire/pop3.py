@@ -30,6 +30,7 @@ _LANGUAGE = re.compile(rb"\*|[A-Za-z0-9-]{1,64}")
 _STATUS = re.compile(rb"(\+OK|-ERR)(?: ([^\x00\r\n]*))?")
 # response-code = "[" resp-level *("/" resp-level) "]", RFC 2449 §8
 _RESPONSE_CODE = re.compile(rb"\[([A-Za-z0-9/_-]{1,64})\]")
+_NO_CONTROL = bytes(octet if octet == 9 or 0x20 <= octet != 0x7F else 0x3F for octet in range(256))
 
 # capability = 1*VCHAR *(SP 1*VCHAR), RFC 2449 §5
 _CAPABILITY = re.compile(rb"[!-~]+(?: +[!-~]+)* *")
@@ -138,6 +139,11 @@ def parse_status(line: bytes) -> Status:
     indicator, text = match.groups(default=b"")
     code = _RESPONSE_CODE.match(text)
     return Status(indicator == b"+OK", text, code.group(1).decode("ascii").upper() if code else None)
+
+
+def relayed(line: bytes) -> bytes:
+    """A status line as it is relayed: octet for octet, but for control octets, which become `?`."""
+    return line.translate(_NO_CONTROL)
 
 
 @frozen

@@ -1,6 +1,7 @@
 """Destinations in files."""
 
 import base64
+import errno
 import json
 import os
 
@@ -10,7 +11,7 @@ from mailproxy.destination.directory import DestinationDirectory
 from mailproxy.destination.model import MailProtocol
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.source import PROVIDER, Reference, Tenant
-from mailproxy.errors import DestinationUnknown, DestinationUnusable, TokenRefused
+from mailproxy.errors import DestinationUnknown, DestinationUnusable, LimitReached, TokenRefused
 from mailproxy.sandbox.pki import Authority
 from tests.destination.coroutines import run, start
 from tests.support.services import SILENCE, Fault
@@ -313,6 +314,21 @@ def test_a_folder_that_may_not_be_looked_into_is_not_passed_over(make, folder, m
     refused = PermissionError(13, "Permission denied")
     monkeypatch.setattr("pathlib.Path.is_symlink", lambda path: (_ for _ in ()).throw(refused))
     assert problem(make(ACME)) == "acme/mail.json: cannot be read: Permission denied"
+
+
+def test_a_file_for_which_no_descriptor_is_left_is_not_called_unusable(make, folder, monkeypatch):
+    write(folder / "mail.json", with_store("client.pem"))
+    (folder / "client.pem").write_text("sentinel")
+    directory = make()
+    directory.read(REFERENCE)
+    exhausted = OSError(errno.EMFILE, "Too many open files")
+    monkeypatch.setattr("pathlib.Path.open", lambda path, mode: (_ for _ in ()).throw(exhausted))
+    assert problem(directory, LimitReached) == "mail.json: cannot be read: Too many open files"
+    monkeypatch.undo()
+    found = directory.read(REFERENCE)
+    monkeypatch.setattr("pathlib.Path.open", lambda path, mode: (_ for _ in ()).throw(exhausted))
+    with pytest.raises(LimitReached, match=r"^client\.pem: cannot be read: Too many open files$"):
+        run(directory.token(REFERENCE, found))
 
 
 def test_closing_ends_what_is_in_flight(make, folder, world):

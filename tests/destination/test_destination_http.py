@@ -160,6 +160,8 @@ def test_to_cancel_a_question_while_its_body_comes_ends_it(world):
         ({"Retry-After": "Fri, 31 Dec 1999 12:00:00 GMT", "Date": "Fri, 31 Dec 1999 23:59:29 GMT"}, 0.0),
         ({"Retry-After": "soon"}, None),
         ({"Retry-After": "-5"}, None),
+        ({"Retry-After": b"\x99"}, None),
+        ({"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": b"Fri, 31 D\xe9c 1999 23:59:59 GMT"}, None),
         ({}, None),
     ],
 )

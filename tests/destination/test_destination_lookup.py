@@ -7,7 +7,7 @@ import pytest
 
 from mailproxy.destination.binding import BindingFile
 from mailproxy.destination.directory import DestinationDirectory
-from mailproxy.destination.lookup import DestinationLogins
+from mailproxy.destination.lookup import FORGET_SECONDS, DestinationLogins
 from mailproxy.destination.model import MailProtocol, Password
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.sap import DestinationService
@@ -152,6 +152,19 @@ def test_a_password_is_never_replaced(place):
     refused = run(logins.login())
     place.put(ACME, {**BASIC, "mail.password": "sentinel-new"})
     assert run(logins.replace(refused)) is None
+    assert run(logins.login()).credentials.password == "sentinel-new"
+
+
+def test_sessions_that_are_held_off_do_not_ask_for_the_destination_each(world, tmp_path, write_key):
+    place = Service(world, tmp_path, write_key)
+    place.put(ACME, BASIC)
+    logins = place.logins(ACME)
+    for _ in range(100):
+        run(logins.replace(run(logins.login())))
+    assert world.services.asked(place.kind) == 2
+    place.put(ACME, {**BASIC, "mail.password": "sentinel-new"})
+    world.clock.advance(FORGET_SECONDS)
+    run(logins.replace(run(logins.login())))
     assert run(logins.login()).credentials.password == "sentinel-new"
 
 

@@ -9,6 +9,7 @@ from twisted.logger import Logger, formatEvent
 from mailproxy.destination.model import Destination, Login, MailProtocol, Timeouts, TLSMode, TLSSettings
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.protocol import Surroundings
+from mailproxy.downstream.rooms import Rooms
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.actions import (
     AbortUpstream,
@@ -21,7 +22,7 @@ from mailproxy.session.actions import (
 from mailproxy.upstream.stream import UpstreamStream
 from tests.support.transports import HIGH_MARK, PIPE_OCTETS, READ_OCTETS, Network
 
-STALL, CLOSE, FAREWELL = 180.0, 5.0, 4.0
+STALL, CLOSE, FAREWELL, OVERLOAD, HANDSHAKE = 180.0, 5.0, 4.0, 11.0, 30.0
 TIMEOUTS = {
     Waiting.UPSTREAM_REPLY: 300.0,
     Waiting.UPSTREAM_DATA_REPLY: 120.0,
@@ -29,6 +30,7 @@ TIMEOUTS = {
     Waiting.UPSTREAM_RSET_REPLY: 20.0,
     Waiting.UPSTREAM_QUIT_REPLY: 110.0,
     Waiting.UPSTREAM_BODY: 175.0,
+    Waiting.DOWNSTREAM_FIRST_COMMAND: 305.0,
     Waiting.DOWNSTREAM_COMMAND: 310.0,
     Waiting.DOWNSTREAM_LINE: 60.0,
     Waiting.DOWNSTREAM_CONTENT: 290.0,
@@ -38,6 +40,7 @@ FLOOD = b"0123456789abcdef" * 65536
 MOST_HELD = HIGH_MARK + READ_OCTETS + 3 * PIPE_OCTETS
 """A full write buffer, the read that filled it, and what the kernels of both connections hold."""
 CROWDED = b"421 crowded\r\n"
+SHUTDOWN = b"421 shutting down\r\n"
 
 
 def login(timeouts=None):
@@ -63,14 +66,16 @@ class FakeSession:
     """
     A session that only remembers, and decides what a test says.
 
-    `answers` has, for the name of an event, a function of its arguments to a list of actions.
+    `answers` has, for the name of an event, a function of its arguments to a list of actions.  It waits for what a test
+    says, and else for what is bounded elsewhere.
     """
 
     def __init__(self, **answers):
         self.answers = answers
         self.events = []
         self.reading = self.reading_upstream = True
-        self.waiting = Waiting.NOBODY
+        self.has_spoken = False
+        self.waiting = Waiting.UPSTREAM_LOGIN
         self.wait_serial = 0
         self.actions = []
 
@@ -90,6 +95,7 @@ class FakeSession:
         self._hear("start")
 
     def receive_downstream(self, chunk):
+        self.has_spoken = self.has_spoken or b"\n" in chunk
         self._hear("receive_downstream", chunk)
 
     def downstream_ended(self):
@@ -113,6 +119,15 @@ class FakeSession:
     def expired(self):
         self._hear("expired")
 
+    def downstream_secured(self):
+        self._hear("downstream_secured")
+
+    def drain(self):
+        self._hear("drain")
+
+    def cut(self, *, last):
+        self._hear("cut", last)
+
     def heard(self, event):
         return [details for name, *details in self.events if name == event]
 
@@ -133,9 +148,10 @@ def pipe(**answers):
 
 class Factory(SessionFactory):
     crowded = CROWDED
+    shutdown = SHUTDOWN
 
-    def __init__(self, make, around, log, rooms):
-        super().__init__(around, log, rooms)
+    def __init__(self, make, around, log, door):
+        super().__init__(around, log, door)
         self.make_session = make
 
 
@@ -143,26 +159,33 @@ class Bench:
     """
     Args:
         make_session: for each client.
-        rooms: of the factory.
+        rooms: that the listener shares with others.
+        limit: of the listener.
+        around: what differs in the surroundings.
         network: more of `Network`'s arguments.
     """
 
-    def __init__(self, make_session, *, rooms=(), **network):
+    def __init__(self, make_session, *, rooms=None, tenant="acme", limit=0, around=(), **network):
         self.network = Network(**network)
         self.clock = self.network.clock
         self.events = []
         self.openings = []
         self.protocols = []
-        log = ListenerLog("dest", "acme", logger=Logger("mailproxy.session", observer=self.events.append))
-        around = Surroundings(
-            clock=self.clock,
-            open_upstream=self._open,
-            timeouts=TIMEOUTS,
-            stall_seconds=STALL,
-            close_seconds=CLOSE,
-            upstream_quit_seconds=FAREWELL,
+        log = ListenerLog("dest", tenant, logger=Logger("mailproxy.session", observer=self.events.append))
+        self.rooms = rooms or Rooms()
+        self.around = Surroundings(
+            **{
+                "clock": self.clock,
+                "open_upstream": self._open,
+                "timeouts": {**TIMEOUTS, Waiting.DOWNSTREAM_HANDSHAKE: HANDSHAKE},
+                "stall_seconds": STALL,
+                "close_seconds": CLOSE,
+                "upstream_quit_seconds": FAREWELL,
+                "overload_seconds": OVERLOAD,
+                **dict(around),
+            }
         )
-        self.factory = Factory(make_session, around, log, rooms)
+        self.factory = Factory(make_session, self.around, log, self.rooms.door(tenant, limit))
         self.counters = log.counters
 
     def _open(self):
@@ -173,9 +196,9 @@ class Bench:
     def _given_up(self, opening):
         opening.was_given_up = True
 
-    def connect(self, **plug):
+    def connect(self, address=None, **plug):
         """A mail client is connected: its end, and our protocol."""
-        protocol = self.factory.buildProtocol(None)
+        protocol = self.factory.buildProtocol(address)
         self.protocols.append(protocol)
         client = self.network.plug(protocol, **plug)
         self.network.settle()
@@ -210,6 +233,8 @@ class Bench:
         """Nothing is left of any session."""
         self.network.settle()
         assert not self.factory.sessions
+        assert not self.factory.turned_away
+        assert not self.rooms.taken
         assert not self.clock.getDelayedCalls()
         assert not self.network.transports
         assert self.counters.active == 0

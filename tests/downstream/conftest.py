@@ -20,4 +20,5 @@ def benches():
         bench.run()
         bench.factory.stop()
         bench.run(FAREWELL + CLOSE)
+    for bench in made:
         bench.assert_clean()

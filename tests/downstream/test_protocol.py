@@ -4,7 +4,8 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail
 
 from mailproxy.destination.model import Timeouts
-from mailproxy.downstream.protocol import MAX_DRAINED_OCTETS
+from mailproxy.downstream.connection import MAX_DRAINED_OCTETS
+from mailproxy.downstream.waits import NOBODY_SECONDS
 from mailproxy.errors import ConnectionLost, RefusedSession, UpstreamTimeout
 from mailproxy.session.actions import (
     AbortDownstream,
@@ -212,7 +213,9 @@ def test_a_reply_is_still_read_when_the_client_is_gone_that_did_not_read(benches
 
 @pytest.mark.parametrize("waiting", list(TIMEOUTS))
 def test_each_wait_has_its_deadline(benches, waiting):
-    session = FakeSession(start=lambda: session.wait(waiting) or [])
+    session = FakeSession(
+        start=lambda: session.wait(waiting) or [], expired=lambda: session.wait(Waiting.UPSTREAM_LOGIN) or []
+    )
     bench = benches(session)
     client, _ = bench.connect()
     bench.run(TIMEOUTS[waiting] - 0.1)
@@ -224,14 +227,27 @@ def test_each_wait_has_its_deadline(benches, waiting):
     client.close()
 
 
-@pytest.mark.parametrize("waiting", [Waiting.UPSTREAM_LOGIN, Waiting.NOBODY])
-def test_what_is_bounded_elsewhere_has_none_here(benches, waiting):
-    session = FakeSession(start=lambda: session.wait(waiting) or [])
+def test_the_login_is_bounded_elsewhere(benches):
+    session = FakeSession(start=lambda: session.wait(Waiting.UPSTREAM_LOGIN) or [])
     bench = benches(session)
     bench.connect()
     bench.run(FOREVER)
     assert not session.heard("expired")
     assert not bench.clock.getDelayedCalls()
+
+
+@pytest.mark.parametrize("waiting", [Waiting.NOBODY, Waiting.DOWNSTREAM_LINE])
+def test_a_session_that_does_nothing_about_its_deadline_does_not_stay_for_ever(benches, waiting):
+    session = FakeSession(start=lambda: session.wait(waiting) or [OpenUpstream()])
+    bench = benches(session)
+    client, _ = bench.connect()
+    bench.run(max(NOBODY_SECONDS, TIMEOUTS[Waiting.DOWNSTREAM_LINE]) - 0.1)
+    assert not client.over
+    bench.run(0.2)
+    assert client.over
+    assert bench.openings[0].was_given_up
+    assert bench.outcomes() == {"internal_error": 1}
+    assert len(bench.tracebacks()) == 1
 
 
 def test_octets_that_trickle_in_do_not_put_a_deadline_off(benches):
@@ -276,6 +292,72 @@ def test_content_has_no_deadline_while_the_server_holds_it_back(benches):
     assert not session.heard("expired")
     bench.run(2)
     assert session.heard("expired")
+
+
+def content(waiting):
+    """A session in the middle of content, each chunk of which is a step of its own."""
+    session = pipe(
+        receive_downstream=lambda chunk: session.wait(session.waiting) or [SendUpstream(chunk)],
+        receive_upstream=lambda chunk: session.wait(session.waiting) or [SendDownstream(chunk)],
+        expired=lambda: [AbortUpstream(), CloseDownstream("downstream_timeout")],
+        upstream_opened=lambda capabilities: session.wait(waiting) or [],
+    )
+    return session
+
+
+CONTENT = [Waiting.DOWNSTREAM_CONTENT, Waiting.UPSTREAM_BODY]
+
+
+@pytest.mark.parametrize("waiting", CONTENT)
+@pytest.mark.parametrize("rate", [100.0, 0.0])
+def test_content_that_trickles_has_its_end_where_it_has_to_have_a_rate(benches, waiting, rate):
+    bench = benches(content(waiting), around={"min_content_rate": rate})
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    seconds = TIMEOUTS[waiting] * 2
+    sender = client if waiting is Waiting.DOWNSTREAM_CONTENT else server
+    for _ in range(int(seconds) - 10):
+        sender.say(b"x" * 50)
+        bench.run(1)
+        client.hear(), server.hear()
+    assert not bench.outcomes()
+    for _ in range(20):
+        if not bench.outcomes():
+            sender.say(b"x" * 50)
+        bench.run(1)
+    assert bench.outcomes() == ({"downstream_timeout": 1} if rate else {})
+
+
+@pytest.mark.parametrize("waiting", CONTENT)
+def test_octets_of_the_other_side_do_not_put_the_end_of_content_off(benches, waiting):
+    bench = benches(content(waiting), around={"min_content_rate": 100.0})
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    for _ in range(int(TIMEOUTS[waiting]) - 1):
+        (server if waiting is Waiting.DOWNSTREAM_CONTENT else client).send(b"x" * 1000)
+        bench.run(1)
+        client.hear(), server.hear()
+    assert not bench.outcomes()
+    bench.run(1)
+    assert bench.outcomes() == {"downstream_timeout": 1}
+
+
+@pytest.mark.parametrize("waiting", CONTENT)
+def test_content_with_a_rate_is_not_late_while_the_other_leg_holds_it_back(benches, waiting):
+    bench = benches(content(waiting), around={"min_content_rate": 100.0, "stall_seconds": FOREVER})
+    client, _ = bench.connect()
+    server, _ = bench.let_in()
+    sender, receiver = (client, server) if waiting is Waiting.DOWNSTREAM_CONTENT else (server, client)
+    while sender.send(FLOOD):
+        bench.run()
+    bench.run(TIMEOUTS[waiting] * 3)
+    assert not bench.outcomes()
+    while receiver.hear():
+        bench.run()
+    bench.run(TIMEOUTS[waiting] - 1)
+    assert not bench.outcomes()
+    bench.run(2)
+    assert bench.outcomes() == {"downstream_timeout": 1}
 
 
 @pytest.mark.parametrize("waiting", UPSTREAM_WAITS)
@@ -628,7 +710,7 @@ def test_an_answer_may_be_there_at_once(benches, ready):
         bench.openings.append(opening)
         _, stream = bench.let_in()
     bench.openings.clear()
-    object.__setattr__(bench.factory._around, "open_upstream", lambda: opening)
+    object.__setattr__(bench.around, "open_upstream", lambda: opening)
     bench.connect()
     assert bool(session.heard("upstream_opened")) == ready
     assert bool(session.heard("upstream_failed")) != ready

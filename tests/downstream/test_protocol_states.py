@@ -6,20 +6,23 @@ import weakref
 import pytest
 
 from mailproxy.errors import ConnectionLost, RefusedSession
-from mailproxy.session.pop3 import POP3Policy, POP3Session
+from mailproxy.session.encryption import Encryption
+from mailproxy.session.pop3 import POP3Session
+from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.smtp import SMTPSession
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.pop3 import POP3Capabilities
 from mailproxy.wire.smtp import Extensions
-from tests.downstream.bench import FLOOD, FOREVER, MOST_HELD
+from tests.downstream.bench import CLOSE, FLOOD, FOREVER, MOST_HELD
+from tests.downstream.test_protocol_tls import Creator, server_context
 
 
 def smtp():
-    return SMTPSession(SMTPPolicy("proxy.test"))
+    return SMTPSession(SMTPPolicy("proxy.test", encryption=Encryption.OFFERED))
 
 
 def pop3():
-    return POP3Session(POP3Policy())
+    return POP3Session(POP3Policy(encryption=Encryption.OFFERED))
 
 
 def extensions():
@@ -46,6 +49,7 @@ SMTP_STATES = {
     "swallowing": [b"BDAT 100\r\nabc"],
     "closing": [b"\x16\x03\x01"],
     "refused": [b"EHLO x\r\n", RefusedSession("no")],
+    "in the handshake": [b"EHLO x\r\n", extensions, b"STARTTLS\r\n"],
 }
 POP3_STATES = {
     "logging in": [],
@@ -54,13 +58,14 @@ POP3_STATES = {
     "in a body": [lambda: POP3Capabilities({}, logged_in=True), b"RETR 1\r\n", "+OK\r\nSubject: x\r\n"],
     "quitting": [lambda: POP3Capabilities({}, logged_in=True), b"QUIT\r\n"],
     "refused": [RefusedSession("no")],
+    "in the handshake": [lambda: POP3Capabilities({}, logged_in=True), b"STLS\r\n"],
 }
 STATES = [(smtp, name) for name in SMTP_STATES] + [(pop3, name) for name in POP3_STATES]
 
 
 def brought_to(benches, make, name):
     """A session in that state, its client and, if there is one, its server."""
-    bench = benches(make)
+    bench = benches(make, around={"encryption": Encryption.OFFERED, "server_tls": Creator(server_context())})
     client, protocol = bench.connect()
     server = None
     for step in (SMTP_STATES if make is smtp else POP3_STATES)[name]:
@@ -101,8 +106,21 @@ def stop(bench, client, server, protocol):
     bench.factory.stop()
 
 
+def drain(bench, client, server, protocol):
+    bench.factory.drain()
+
+
+def cut(bench, client, server, protocol):
+    bench.factory.drain()
+    bench.factory.cut(last=False)
+    bench.run()
+    bench.factory.cut(last=True)
+    bench.run(CLOSE)
+    assert not bench.factory.sessions
+
+
 @pytest.mark.parametrize(("make", "name"), STATES)
-@pytest.mark.parametrize("event", [vanish, half_close, silence, server_vanishes, stop])
+@pytest.mark.parametrize("event", [vanish, half_close, silence, server_vanishes, stop, drain, cut])
 def test_every_session_ends_once_whatever_happens_in_whatever_state(benches, make, name, event):
     bench, client, server, protocol = brought_to(benches, make, name)
     event(bench, client, server, protocol)
@@ -155,6 +173,30 @@ def test_a_whole_mail_is_collected_at_the_pace_of_a_slow_client(benches):
         heard += client.receive(10000)
         assert sent - len(heard) <= MOST_HELD
     assert heard == data
+
+
+MAIL = b"Subject: sentinel\r\n\r\nsentinel\nsentinel\r\n"
+
+
+@pytest.mark.parametrize("end", [b".\r\n", b"\0\r\n.\r\n", b"sentinel"])
+def test_no_line_of_a_mail_is_logged(benches, end):
+    bench, client, server, _ = brought_to(benches, smtp, "in mail data")
+    client.say(MAIL + end)
+    bench.run()
+    if end == b".\r\n":
+        server.say(b"250 queued\r\n")
+    bench.run(FOREVER)
+    assert bench.outcomes()
+    assert not any("sentinel" in repr(event) for event in bench.events)
+
+
+@pytest.mark.parametrize("end", [b".\r\n+OK forged\r\n", b"sentinel"])
+def test_no_line_of_a_mail_that_is_collected_is_logged(benches, end):
+    bench, _, server, _ = brought_to(benches, pop3, "in a body")
+    server.say(MAIL + end)
+    bench.run(FOREVER)
+    assert bench.outcomes()
+    assert not any("sentinel" in repr(event) for event in bench.events)
 
 
 def test_refcounting_alone_frees_a_session_that_is_over(benches):

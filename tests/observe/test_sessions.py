@@ -138,3 +138,24 @@ def test_a_mistake_of_ours_has_a_traceback():
     assert second["log_failure"].check(ZeroDivisionError)
     assert formatEvent(first) == f"acme/dest: session {session.id} from x: internal error"
     assert first["log_level"] is LogLevel.critical
+
+
+def test_who_is_turned_away_is_counted_by_the_limit_and_not_active():
+    book = Book()
+    for limit in ("client", "everywhere", "client"):
+        book.listener.turned_away(limit)
+    counters = book.listener.counters
+    assert (counters.sessions, counters.active) == (3, 0)
+    assert counters.outcomes == {"too_many_sessions": 3}
+    assert counters.turned_away == {"client": 2, "everywhere": 1}
+    assert not book.events
+
+
+def test_no_tls_with_a_client_is_told_and_nobodys_fault():
+    book = Book()
+    session = book.listener.session("192.0.2.1:4711")
+    session.tls_failed("client does not speak TLS")
+    level, line = book.last
+    assert level is LogLevel.info
+    assert line.endswith(f"session {session.id} from 192.0.2.1:4711: no TLS with the client: client does not speak TLS")
+    assert book.events[-1]["outcome"] == "downstream_tls_failed"

@@ -7,8 +7,9 @@ A script has one step a line.  A step that is not met fails with its line's numb
     M: text     the mail server sends a line            m: text     it sends just these octets
     S: text     the client is sent a line               s: text     it is sent just these octets
     P: text     the mail server is sent a line          p: text     it is sent just these octets
-    > event     start, opened, failed ERROR, client ended, client lost, server lost, expired
-    = action    open, abort server, release server, close OUTCOME, abort OUTCOME
+    > event     start, secured, opened, failed ERROR, client ended, client lost, server lost, expired, drain, cut,
+                cut last
+    = action    open, tls, abort server, release server, close OUTCOME, abort OUTCOME
     ? word      whose turn it is, by the value of `Waiting`
     # text      a remark
 
@@ -27,10 +28,12 @@ from mailproxy.session.actions import (
     Report,
     SendDownstream,
     SendUpstream,
+    StartTLS,
 )
 
 _ACTIONS = {
     OpenUpstream: lambda _: "open",
+    StartTLS: lambda _: "tls",
     AbortUpstream: lambda _: "abort server",
     ReleaseUpstream: lambda _: "release server",
     CloseDownstream: lambda action: f"close {action.outcome}",
@@ -97,6 +100,10 @@ class Script:
         events = {
             "start": self.session.start,
             "expired": self.session.expired,
+            "secured": self.session.downstream_secured,
+            "drain": self.session.drain,
+            "cut": lambda: self.session.cut(last=False),
+            "cut last": lambda: self.session.cut(last=True),
             "opened": lambda: self.session.upstream_opened(self.capabilities),
             "failed": lambda: self.session.upstream_failed(make_error(error)),
             "client ended": self.session.downstream_ended,

@@ -9,12 +9,16 @@ fail CLASS             the session asks for the mail server, and this error come
 lost / eof / gone      the mail server is lost / the client half-closes / the client is gone
 expire WAITING         the session waits for that, and the deadline passes
 abort / release / ask  the mail server's connection is aborted / released / asked for next
+tls / secured          TLS with the client is asked for next / is there
+drain / cut / cut last the listener goes away / the time for that is over / also for who waits for the final reply
 close OUTCOME          the client's connection is closed with that outcome next
+break OUTCOME          it is aborted with that outcome next
 quiet                  nothing else was decided
 """
 
 from mailproxy import errors
 from mailproxy.session.actions import (
+    AbortDownstream,
     AbortUpstream,
     CloseDownstream,
     OpenUpstream,
@@ -22,6 +26,7 @@ from mailproxy.session.actions import (
     Report,
     SendDownstream,
     SendUpstream,
+    StartTLS,
     Waiting,
 )
 from mailproxy.session.smtp import SMTPSession
@@ -100,11 +105,16 @@ class Script:
             "lost": lambda: self.session.upstream_lost(errors.ConnectionLost("gone")),
             "eof": self.session.downstream_ended,
             "gone": self.session.downstream_lost,
+            "tls": lambda: self._deed(StartTLS()),
+            "secured": self.session.downstream_secured,
+            "drain": self.session.drain,
+            "cut": lambda: self.session.cut(last=bool(rest)),
             "expire": lambda: self._expire(rest),
             "abort": lambda: self._deed(AbortUpstream()),
             "release": lambda: self._deed(ReleaseUpstream()),
             "ask": lambda: self._deed(OpenUpstream()),
             "close": lambda: self._deed(CloseDownstream(rest)),
+            "break": lambda: self._deed(AbortDownstream(rest)),
             "quiet": self._quiet,
         }[verb]
         act()

@@ -19,7 +19,7 @@ class MailServer:
 
     def __init__(self):
         self.answered = {}
-        self.completed = 0
+        self.completed = self.transactions = 0
         self.reset()
 
     def reset(self):
@@ -35,6 +35,7 @@ class MailServer:
                 assert newline
                 assert line.split(b" ")[0] in TRANSACTION, line
                 self.unanswered.append(line)
+                self.transactions += line.startswith(b"MAIL")
             else:
                 whole = self._content + octets
                 end = 0 if whole.startswith(b".\r\n") else whole.find(b"\r\n.\r\n") + 2
@@ -132,6 +133,12 @@ class Story:
     def half_close(self, _):
         self.script.session.downstream_ended()
 
+    def drain(self, _):
+        self.script.session.drain()
+
+    def cut(self, last):
+        self.script.session.cut(last=last)
+
     # What must be true
 
     def check(self):
@@ -143,15 +150,18 @@ class Story:
             replies.append(reply)
         assert not parser.pending
         assert replies.pop(0).code == 220
-        rest, accepted = self.client_octets, 0
+        rest, accepted, dots = self.client_octets, 0, 0
         while replies:
             line, complete, rest = rest.partition(b"\r\n")
             reply = replies.pop(0)
             if not complete or (reply.code in (421, 554) and not replies):
                 break  # the session's last words, which may answer anything
             self._match(line, reply)
-            if line == b"DATA" and reply.code == 354 and replies:
+            if line == b"DATA" and reply.code == 354:
                 _, complete, rest = (b"\r\n" + rest).partition(b"\r\n.\r\n")
+                dots += bool(complete)
+                if not replies:
+                    continue
                 reply = replies.pop(0)
                 if not complete:
                     break
@@ -163,7 +173,7 @@ class Story:
             reply = None
         assert not replies, f"{replies} answer nothing"
         assert reply is None or self.outcome is not None, f"{reply} answers nothing"
-        assert accepted <= self.server_side.completed
+        assert accepted <= self.server_side.completed <= dots
 
     def _match(self, command, reply):
         text = reply.text

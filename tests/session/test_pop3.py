@@ -15,7 +15,8 @@ from mailproxy.session.actions import (
     SendUpstream,
     Waiting,
 )
-from mailproxy.session.pop3 import POP3Policy, POP3Session
+from mailproxy.session.pop3 import POP3Session
+from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.wire.pop3 import POP3Capabilities
 from tests.session.script import Script
 
@@ -69,6 +70,9 @@ def test_the_client_is_greeted_only_when_the_mail_server_is_ready(play):
         ? login
         > opened
         S: +OK ready
+        ? first_command
+        C: CAPX
+        S: -ERR unknown command
         ? command
         """,
         begin="",
@@ -462,7 +466,7 @@ def test_an_empty_body_ends_with_the_status_lines_own_crlf(play):
         ("LANG a_b", "-ERR invalid argument"),
         ("UTF8", "-ERR unknown command"),
         ("XTND XMIT", "-ERR unknown command"),
-        ("GET / HTTP/1.1", "-ERR unknown command"),
+        ("GETS 1", "-ERR unknown command"),
         ("", "-ERR invalid command"),
         ("123", "-ERR invalid command"),
         ("LI\\x00ST", "-ERR invalid command"),
@@ -478,6 +482,53 @@ def test_what_cannot_be_followed_is_refused_here_and_the_session_goes_on(play, l
         P: DELE 1
         M: +OK
         S: +OK
+        """
+    )
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "GET / HTTP/1.1",
+        "post /x HTTP/1.0",
+        " OPTIONS * HTTP/1.1",
+        "SSH-2.0-OpenSSH_9.6",
+        pytest.param("POST /" + "a" * 600 + " HTTP/1.1", id="an_address_longer_than_a_line"),
+        pytest.param("POST /" + "a" * 9000 + " HTTP/1.1", id="an_endless_address"),
+    ],
+)
+def test_a_client_of_another_protocol_is_sent_away_and_what_it_brings_is_not_done(play, line):
+    """A web page can make a browser send it: behind the header there can be commands."""
+    play(
+        f"""
+        c: {line}\\r\\nHost: mail.test\\r\\n\\r\\nDELE 1\\r\\nQUIT\\r\\n
+        S: -ERR this is a mail server
+        = abort server
+        = close not_pop3
+        """
+    )
+
+
+@pytest.mark.parametrize("octets", ["\\x16\\x03\\x01\\x00", "\\x05\\x01\\x00", "\\x80\\x2e"])
+def test_what_begins_like_no_command_is_cut_off(play, octets):
+    play(
+        f"""
+        c: {octets}DELE 1\\r\\nQUIT\\r\\n
+        = abort server
+        = close not_pop3
+        """
+    )
+
+
+def test_later_on_such_an_octet_is_only_an_invalid_command(play):
+    play(
+        """
+        C: NOOP
+        P: NOOP
+        M: +OK
+        S: +OK
+        C: \\xff
+        S: -ERR invalid command
         """
     )
 
@@ -707,6 +758,17 @@ def test_the_owner_conceals_what_no_status_line_may_tell(play):
     )
 
 
+def test_control_octets_of_a_status_line_are_not_passed_on(play):
+    play(
+        """
+        C: RETR 1
+        P: RETR 1
+        m: -ERR [SYS/TEMP] \\x1b[2J\\x07\\x7f\\r\\n
+        S: -ERR [SYS/TEMP] ?[2J??
+        """
+    )
+
+
 def test_octets_out_of_turn_are_never_delivered(play):
     script = play(
         """
@@ -930,9 +992,20 @@ def test_an_idle_client_is_sent_away_without_a_word_and_without_quit(play, octet
     )
 
 
-def test_octets_that_trickle_in_do_not_prolong_the_wait_for_their_line():
+def test_a_first_command_that_has_begun_has_as_long_as_any_line():
     session = POP3Session(POP3Policy())
     Script(session, OFFERED).play(BEGIN)
+    assert session.waiting is Waiting.DOWNSTREAM_FIRST_COMMAND
+    serial = session.wait_serial + 1
+    for octet in b"NOOP\r":
+        session.receive_downstream(bytes([octet]))
+        assert session.next_action() is None
+        assert (session.waiting, session.wait_serial) == (Waiting.DOWNSTREAM_LINE, serial)
+
+
+def test_octets_that_trickle_in_do_not_prolong_the_wait_for_their_line():
+    session = POP3Session(POP3Policy())
+    Script(session, OFFERED).play(BEGIN + "C: CAPX\nS: -ERR unknown command\n")
     waits = []
     for octet in b"NOOP\r":
         session.receive_downstream(bytes([octet]))
@@ -940,6 +1013,18 @@ def test_octets_that_trickle_in_do_not_prolong_the_wait_for_their_line():
         waits.append((session.waiting, session.wait_serial))
     assert len(set(waits)) == 1
     assert waits[0][0] is Waiting.DOWNSTREAM_LINE
+
+
+def test_a_status_line_that_trickles_in_has_one_deadline():
+    session = POP3Session(POP3Policy())
+    script = Script(session, OFFERED).play(BEGIN + "C: STAT\nP: STAT")
+    serial = session.wait_serial
+    for octet in b"+OK 1 200\r":
+        session.receive_upstream(bytes([octet]))
+        assert (session.waiting, session.wait_serial) == (Waiting.UPSTREAM_REPLY, serial)
+    script.play(
+        "> expired\nS: -ERR [SYS/TEMP] mail server did not answer in time\n= abort server\n= close upstream_timeout"
+    )
 
 
 def test_every_command_starts_the_clock_anew():

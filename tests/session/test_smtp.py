@@ -324,6 +324,10 @@ CONVERSATIONS = {
         release
         close bad_line
     """,
+    "a_chunk_that_is_announced_with_a_control_octet_is_not_waited_for": GREETING
+    + "c: BDAT 5\\x01\\r\\nNOOP\\r\\n\nS: 501 5.5.2 Control characters are not allowed\nclose bad_line\nquiet",
+    "a_chunk_that_is_announced_at_length_is_not_waited_for": GREETING
+    + f"c: bdat {'5' * 5000}\\r\\nNOOP\\r\\n\nS: 500 5.5.2 Line too long\nclose bad_line\nquiet",
     "a_browser_is_sent_away": GREETING + "C: GET / HTTP/1.1\nS: 421 4.7.0 This is a mail server\nclose not_smtp\nquiet",
     "a_tls_hello_is_cut_off": GREETING + "c: \\x16\\x03\\x01\nclose not_smtp\nquiet",
     "a_bare_lf_ends_the_session": GREETING + "c: NOOP\\n\nS: 500 5.5.2 Bare <LF> received\nclose bad_line\nquiet",
@@ -407,7 +411,6 @@ CONVERSATIONS = {
         C: MAIL FROM:<c@x>
         M: MAIL FROM:<c@x>
         lost
-        abort
         open
         M: MAIL FROM:<c@x>
         U: 250 again
@@ -439,8 +442,12 @@ CONVERSATIONS = {
     "S: 421 4.4.2 Upstream connection lost\nclose upstream_timeout\nquiet",
     "an_idle_client": EHLO
     + "expire DOWNSTREAM_COMMAND\nS: 421 4.4.2 Timeout, closing connection\nrelease\nclose downstream_timeout",
-    "half_a_line": GREETING
+    "a_client_that_says_nothing": GREETING
+    + "expire DOWNSTREAM_FIRST_COMMAND\nS: 421 4.4.2 Timeout, closing connection\nclose downstream_timeout",
+    "half_a_line_and_nothing_before_it": GREETING
     + "c: EHL\nexpire DOWNSTREAM_LINE\nS: 421 4.4.2 Timeout, closing connection\nclose downstream_timeout",
+    "half_a_line": GREETING + "C: NOOP\nS: 250 2.0.0 OK\nc: EHL\nexpire DOWNSTREAM_LINE\n"
+    "S: 421 4.4.2 Timeout, closing connection\nclose downstream_timeout",
     "half_a_message": CONTENT + "C: x\nM: x\nexpire DOWNSTREAM_CONTENT\n"
     "S: 421 4.4.2 Timeout, closing connection\nabort\nclose downstream_timeout",
     "a_login_without_end": GREETING + "C: EHLO x\nask\nexpire UPSTREAM_LOGIN\nabort\n"
@@ -614,17 +621,55 @@ def test_early_mail_data_may_be_allowed_but_never_becomes_commands():
     play(GREETING + "c: DATA\\r\\nx\\r\\n\nS: 503 5.5.1 Need MAIL before DATA\nclose bad_pipeline\nquiet", policy)
 
 
-def test_over_long_lines_are_thrown_away_and_endless_ones_end_the_session():
-    policy = SMTPPolicy("proxy.test", max_line_octets=20, max_skipped_octets=100)
+WRONG_PORT = "S: 421 4.7.0 This is a mail server\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        *[(f"{method} / HTTP/1.1", WRONG_PORT) for method in ("GET", "POST", "HEAD", "PUT", "CONNECT", "OPTIONS")],
+        ("SSH-2.0-OpenSSH_9.9", WRONG_PORT),
+        ("POST /\\x01 HTTP/1.1", WRONG_PORT),
+        ("POST /\\r HTTP/1.1", WRONG_PORT),
+        pytest.param("POST /" + "a" * 5000 + " HTTP/1.1", WRONG_PORT, id="an_address_longer_than_a_line"),
+        pytest.param("POST /" + "a" * 70000 + " HTTP/1.1", WRONG_PORT, id="an_endless_address"),
+        ("\\x16\\x03\\x01\\x02", ""),
+        ("\\x05\\x01\\x00", ""),
+        ("\\x04\\x01", ""),
+        ("\\xff\\xfb", ""),
+    ],
+)
+@pytest.mark.parametrize("cut", [None, lambda data: [data[:3000], data[3000:]]], ids=["whole", "in_two"])
+def test_another_protocol_hears_one_reply_at_most(words, told, cut):
+    forged = "MAIL FROM:<evil@x>\\r\\nRCPT TO:<b@y>\\r\\nDATA\\r\\n"
+    script = Script(cut=cut)
+    script.run(f"{GREETING}c: {words}\\r\\nHost: x\\r\\n\\r\\n{forged}\n{told}close not_smtp\nquiet")
+
+
+def test_over_long_lines_are_thrown_away():
     session = play(
         GREETING + "C: NOOP xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\nS: 500 5.5.2 Line too long\nC: NOOP\nS: 250 2.0.0 OK",
-        policy,
+        SMTPPolicy("proxy.test", max_line_octets=20, max_skipped_octets=100),
     )
     assert session.reports.count("bad_line") == 1
-    session.client(b"x" * 101)
-    session.run("S: 500 5.5.2 Line too long") if session.down else None
-    session.client(b"x" * 101)
-    session.run("close bad_line")
+
+
+@pytest.mark.parametrize("cut", [None, octets, lambda data: [data[:90], data[90:]]], ids=["whole", "octets", "two"])
+@pytest.mark.parametrize(
+    ("words", "replies"),
+    [
+        ("x" * 130, 1),
+        ("x" * 130 + "\\r\\nNOOP\\r\\n", 1),
+        ("x" * 130 + "\\nNOOP\\r\\n", 1),
+        ("x" * 99 + "\\r\\nNOOP\\r\\n", 1),
+        ("x" * 60 + "\\r\\n" + "y" * 60 + "\\r\\nNOOP\\r\\n", 2),
+    ],
+    ids=["without_an_end", "one", "one_that_ends_in_lf", "one_with_its_newline", "two"],
+)
+def test_endless_lines_end_the_session_and_the_client_is_told_wherever_they_are_cut(cut, words, replies):
+    policy = SMTPPolicy("proxy.test", max_line_octets=20, max_skipped_octets=100)
+    script = Script(policy, cut).run(f"{GREETING}c: {words}\nclose bad_line")
+    assert script.down == b"500 5.5.2 Line too long\r\n" * replies
 
 
 def test_too_many_errors_and_too_much_junk():
@@ -660,6 +705,12 @@ def test_the_owner_conceals_what_no_reply_may_tell():
     )
 
 
+@pytest.mark.parametrize("leaves", ["", "gone\n"])
+def test_the_reply_to_a_message_is_reported_also_when_its_client_has_left(leaves):
+    for reply in ("250 queued", "554 no"):
+        assert play(CONTENT + f"C: .\nm: .\\r\\n\n{leaves}U: {reply}").reports == ["message"]
+
+
 def test_discarding_is_bounded():
     policy = SMTPPolicy("proxy.test", max_discarded_octets=20)
     play(CONTENT + "lost\nC: 1234567890123456789\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost", policy)
@@ -673,6 +724,17 @@ def test_the_input_of_a_waiting_client_is_bounded():
     session.run("U: 250 ok\nS: 250 ok\nM: RSET")
 
 
+@pytest.mark.parametrize("text", [b"250-2.1.0 first\r\n250 2.1.0 second\r\n", b"550 no\r\n"])
+def test_a_reply_that_trickles_in_has_one_deadline(text):
+    script = play(EHLO + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>")
+    serial = script.session.wait_serial
+    for place in range(len(text) - 1):
+        assert (script.session.waiting, script.session.wait_serial) == (Waiting.UPSTREAM_REPLY, serial)
+        script.server(text[place : place + 1])
+    assert (script.session.waiting, script.session.wait_serial) == (Waiting.UPSTREAM_REPLY, serial)
+    script.run("expire UPSTREAM_REPLY\nabort\nS: 451 4.4.2 Upstream did not answer in time\nquiet")
+
+
 def test_the_number_of_replies_that_wait_is_bounded():
     policy = SMTPPolicy("proxy.test", max_pipelined_commands=3, max_junk_commands=10**6)
     session = play(GREETING, policy)
@@ -680,8 +742,43 @@ def test_the_number_of_replies_that_wait_is_bounded():
     assert session.down == b"250 2.0.0 OK\r\n" * 500
 
 
-def test_a_wait_goes_on_while_octets_trickle_in():
+def test_behind_the_end_nothing_matters():
+    script = play(EHLO + "C: QUIT\nS: 221 2.0.0 proxy.test closing connection\nrelease\nclose quit")
+    session, serial = script.session, script.session.wait_serial
+    assert session.reading
+    assert session.reading_upstream
+    session.start()
+    session.receive_downstream(b"NOOP\r\n")
+    session.upstream_opened(extensions())
+    session.upstream_failed(make_error("Unreachable"))
+    session.receive_upstream(b"250 late\r\n")
+    session.upstream_lost(make_error("ConnectionLost"))
+    session.expired()
+    session.drain()
+    session.cut(last=True)
+    session.downstream_secured()
+    session.downstream_ended()
+    session.downstream_lost()
+    assert session.next_action() is None
+    assert session.waiting is Waiting.NOBODY
+    assert session.wait_serial == serial
+
+
+def test_a_first_command_that_has_begun_has_as_long_as_any_line():
     session = play(GREETING).session
+    assert session.waiting is Waiting.DOWNSTREAM_FIRST_COMMAND
+    serial = session.wait_serial + 1
+    for octet in b"NOOP\r":
+        session.receive_downstream(bytes([octet]))
+        assert (session.waiting, session.wait_serial) == (Waiting.DOWNSTREAM_LINE, serial)
+    session.receive_downstream(b"\n")
+    assert session.waiting is Waiting.DOWNSTREAM_COMMAND
+    assert session.wait_serial > serial
+
+
+def test_a_wait_goes_on_while_octets_trickle_in():
+    session = play(GREETING + "C: NOOP\nS: 250 2.0.0 OK\n").session
+    assert session.waiting is Waiting.DOWNSTREAM_COMMAND
     session.receive_downstream(b"N")
     serial = session.wait_serial
     assert session.waiting is Waiting.DOWNSTREAM_LINE

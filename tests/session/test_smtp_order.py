@@ -37,7 +37,6 @@ CONVERSATIONS = {
         M: MAIL FROM:<c@x>
         quiet
         lost
-        abort
         open PIPELINING
         M: MAIL FROM:<c@x>
         M: RCPT TO:<d@y>
@@ -54,7 +53,6 @@ CONVERSATIONS = {
         c: MAIL FROM:<c@x>\\r\\nNOOP\\r\\n
         M: MAIL FROM:<c@x>
         lost
-        abort
         fail Unreachable
         S: 451 4.4.1 Upstream not reachable
         S: 250 2.0.0 OK
@@ -214,6 +212,34 @@ CONVERSATIONS = {
         close downstream_desync
         quiet
     """,
+    "ehlo_when_the_server_has_begun_to_speak_out_of_turn": EHLO
+    + MAIL
+    + "u: 250-su\nC: EHLO again\nabort\nopen\nS: 250-proxy.test\nS: 250 PIPELINING\nquiet",
+    "who_speaks_while_ehlo_resets_and_the_server_refuses": EHLO
+    + MAIL
+    + """
+        C: EHLO again
+        M: RSET
+        C: NOOP
+        U: 500 no
+        abort
+        S: 554 5.5.0 Error: SMTP protocol synchronization
+        close downstream_desync
+        quiet
+    """,
+    "a_greeting_in_place_of_the_reply_to_mail": EHLO
+    + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nU: 220 hello\nabort\nS: 451 4.5.0 Upstream protocol error\nquiet",
+    "a_farewell_in_place_of_the_reply_to_rcpt": EHLO
+    + MAIL
+    + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 221 bye\nabort\nS: 451 4.5.0 Upstream protocol error\nquiet",
+    "a_farewell_in_place_of_the_reply_to_rset": EHLO
+    + MAIL
+    + "C: RSET\nM: RSET\nU: 221 bye\nabort\nS: 250 2.0.0 OK\nquiet",
+    "a_farewell_in_place_of_the_reply_to_the_end_of_data": EHLO
+    + MAIL
+    + RCPT
+    + DATA
+    + "C: .\nm: .\\r\\n\nU: 221 bye\nabort\nS: 451 4.4.2 Delivery status unknown\nquiet",
     "a_parameter_of_rcpt_that_a_new_server_does_not_know": GREETING
     + """
         C: EHLO client
@@ -250,6 +276,13 @@ LAX_CONVERSATIONS = {
     "behind_data_that_is_refused": EHLO
     + MAIL
     + "c: DATA\\r\\nRSET\\r\\n\nM: DATA\nU: 554 no\nS: 554 no\nrelease\nclose bad_pipeline\nquiet",
+    "behind_data_that_our_login_does_not_allow": EHLO
+    + MAIL
+    + "c: DATA\\r\\nRSET\\r\\n\nM: DATA\nU: 530 5.7.0 log in first\nS: 451 4.7.0 Upstream authentication failed\n"
+    + "release\nclose bad_pipeline\nquiet",
+    "behind_data_to_which_the_server_says_farewell": EHLO
+    + MAIL
+    + "c: DATA\\r\\nRSET\\r\\n\nM: DATA\nU: 421 bye\nabort\nS: 421 bye\nclose upstream_421\nquiet",
     "behind_data_when_the_server_is_lost": EHLO
     + MAIL
     + "c: DATA\\r\\nRSET\\r\\n\nM: DATA\nlost\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost\nquiet",
@@ -314,6 +347,11 @@ def test_who_goes_on_out_of_turn_is_reported_once_and_ignored():
     script = play(EHLO + MAIL + "C: DATA\nM: DATA\nC: one\nC: two\nC: .\nC: QUIT\nquiet")
     assert script.reports.count("downstream_desync") == 1
     script.run("U: 354 go\nabort\nS: 554 5.5.0 Error: SMTP protocol synchronization\nclose downstream_desync\nquiet")
+
+
+def test_bare_newlines_are_reported_once_in_a_session():
+    message = MAIL + RCPT + DATA + "c: a\\nb\\r\\n.\\r\\n\nm: a\\r\\nb\\r\\n.\\r\\n\nU: 250 ok\nS: 250 ok\n"
+    assert play(EHLO + 3 * message).reports.count("newlines_mended") == 1
 
 
 def test_a_size_that_only_we_announced_is_for_us_to_judge():

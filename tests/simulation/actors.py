@@ -7,7 +7,7 @@ go by; helpers are entered with `yield from`.
 
 from __future__ import annotations
 
-from tests.simulation.marker import ALERT, CLOSE, DATA, NotTLS, ServerSide, record
+from tests.simulation.marker import ALERT, CLOSE, DATA, NotTLS, record
 
 
 class Gone(Exception):
@@ -35,6 +35,8 @@ class Actor:
         self._wire = wire
         self._pace = pace
         self._out = bytearray()
+        self.gone = 0
+        """Octets that have left this end."""
         self._touched = False
         self._asleep = False
         self._tls = None
@@ -54,7 +56,11 @@ class Actor:
     def say(self, octets):
         """Octets go out, in time."""
         self.note("says", octets)
-        self._out += record(DATA, octets) if self._tls is not None else octets
+        self.say_raw(record(DATA, octets) if self._tls is not None else octets)
+
+    def say_raw(self, octets):
+        """Octets go out as they are, beside TLS if there is any."""
+        self._out += octets
         self.touch()
 
     def drained(self):
@@ -86,15 +92,21 @@ class Actor:
         while not self.lost:
             yield
 
-    def start_tls(self, certificate):
-        """TLS begins on this end; the handshake is awaited."""
-        self._tls = ServerSide(certificate)
+    def secure(self, side):
+        """TLS begins on this end, as `side` has it (see `marker.py`); the handshake is awaited."""
+        self._tls = side
+        self.say_raw(side.begin())
         early, self.received = bytes(self.received), bytearray()
         self._take(early)
-        while not self._tls.up:
-            if self.eof or self.lost:
+        while not side.up:
+            if self.eof or self.lost or side.closed:
                 raise Gone
             yield
+
+    @property
+    def secured(self):
+        """Whether this end speaks through TLS."""
+        return self._tls is not None and self._tls.up
 
     def finish(self):
         """This end is closed, or its sending half, once all is sent."""
@@ -159,6 +171,7 @@ class Actor:
             return 0
         sent = self._wire.send(bytes(self._out[: self._pace.limit() * 4]))
         del self._out[:sent]
+        self.gone += sent
         return sent
 
     def _read(self):
@@ -181,7 +194,7 @@ class Actor:
         except NotTLS:
             self.world.forbid(f"{self.name} was sent plaintext where TLS had begun: {octets[:80]!r}")
         self._out += back
-        if plain and not self._tls.certificate_is_good_for(self._tls.hello):
+        if plain and not self._tls.believed:
             self.world.forbid(f"{self.name} was sent octets although nobody could believe its certificate")
         if plain:
             self.heard(plain)

@@ -1,5 +1,22 @@
 """
-What is looked at when all is over, and in every event that is logged.
+What must not be, and who looks: here when all is over and in every event that is logged, elsewhere while it happens.
+
+    a 2xx is the mail server's to that very command      `clients.MailClient.must_match`, out of what `taps` have seen
+    one reply for each command, in order                 `smtp_clients.SMTPClient.reply`, `POP3Client.judge`
+    mail data is as it was sent, or has no end           `world.World.final_dot`
+    ... however the octets are cut                       every world cuts them otherwise (`network.Pace`)
+    nothing counts before TLS is verified                `actors.Actor._take`, `clients.must_not_be_secured`
+    no credential leaves before that                     `taps.Tap.closed`
+    a connection is one session's and one identity's     `taps.MailTap.belongs_to`, `taps.MailTap.judge_owners`
+    QUIT of POP3 is the client's                         `_pop3_quits`; and no response has an end of our own: `body`
+    every session ends, whoever falls silent             `at_rest`, and `clients.MailClient.drip` for slow ones
+    memory is bounded, and given back                    `_base_line`, with what `scales.weigh` has found
+    no secret and no control character is logged         `log_event`; nor told to a client: `clients.look_back`
+    a session has one outcome and one place              `_outcomes`, `door.Doorkeeper`
+    a login is not pressed                               `ledger.Ledger`
+    a drain cuts nobody off, and comes to its end        `clients.MailClient.expects_drain`, `operator.Operator`
+    another configuration is in use at once, or not      `operator.Operator.reload`
+    where nothing goes wrong, everything goes well       `_sunny`
 """
 
 from __future__ import annotations
@@ -16,11 +33,14 @@ CONTROL = re.compile(r"[\x00-\x1f\x7f-\uffff]")
 MOST_READ = 12_000
 """What one read, of 4 KiB at most, and what it makes the proxy say, may put into a buffer that was not full yet."""
 
+MOST_KEPT = 90_000
+"""What a session itself may keep, beside the write buffers: what is sent ahead, replies, and TLS in between."""
+
 
 def log_event(world, event):
     """No secret, no control character, no fault of the proxy's own."""
     text = formatEvent(event)
-    world.note("log", text)
+    world.note("log", text.replace(str(world.config.path.parent), "."))
     if event.get("log_failure") is not None:
         world.forbid(f"a failure was logged: {event['log_failure'].getTraceback()}")
     elif event["log_level"] is LogLevel.critical:
@@ -33,9 +53,8 @@ def log_event(world, event):
 
 def at_rest(world):
     """Nobody will do anything any more, and nobody has told the proxy to stop: every session has ended by itself."""
-    for factory in world.factories:
-        if factory.sessions:
-            world.forbid(f"{factory.log.label}: {len(factory.sessions)} sessions do not end")
+    for seat in world.door.taken():
+        world.forbid(f"a session at {seat.place.owner} does not end")
     left = [call.func for call in world.reactor.getDelayedCalls()]
     if left:
         world.forbid(f"delayed calls that come too late: {left}")
@@ -62,21 +81,23 @@ def _base_line(world):
         world.forbid(f"{len(world.protocols)} protocols are still in memory: {list(world.protocols)}")
     if world.most_buffered > world.plan.high_mark + MOST_READ:
         world.forbid(f"{world.most_buffered} octets were in one buffer")
+    if world.heaviest > 2 * (world.plan.high_mark + MOST_READ) + MOST_KEPT:
+        world.forbid(f"a session kept {world.heaviest} octets")
 
 
 def _outcomes(world):
     total = 0
-    for factory in world.factories:
-        counters = factory.log.counters
+    for log in world.logs:
+        counters = log.counters
         total += counters.sessions
         if counters.active or counters.sessions != sum(counters.outcomes.values()):
-            world.forbid(f"{factory.log.label}: sessions and outcomes differ: {counters}")
+            world.forbid(f"{log.label}: sessions and outcomes differ: {counters}")
         if counters.outcomes["internal_error"]:
-            world.forbid(f"{factory.log.label}: internal_error")
-        if factory.sessions or any(room.taken for room in factory._rooms):
-            world.forbid(f"{factory.log.label}: sessions are left, or their places")
+            world.forbid(f"{log.label}: internal_error")
     if total != len(world.clients):
         world.forbid(f"{len(world.clients)} clients made {total} sessions")
+    if world.door.taken() or world.service._rooms.taken:
+        world.forbid(f"places are left that nobody has: {world.service._rooms.taken}")
 
 
 def _pop3_quits(world):
@@ -100,5 +121,6 @@ def _sunny(world):
             world.forbid(f"{tap.name} heard what is no reply")
     refused = {message.client for message in world.messages.values() if world.must_be_refused(message)}
     for client in world.clients:
-        if client.place.destination != "lax" and client not in refused and client.sent_quit != client.goodbye:
+        excused = client.place.destination == "lax" or client.drained_with or client in refused
+        if not excused and client.sent_quit != client.goodbye:
             world.forbid(f"{client.name} did not come to its QUIT although nothing went wrong")

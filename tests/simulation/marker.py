@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from attrs import define, field
 from OpenSSL import SSL
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator, IOpenSSLServerConnectionCreator
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from mailproxy.errors import ConfigError
 from mailproxy.tls import CertificateRejected
+
+BROKEN = "broken"
+"""In the name of a file that holds no certificate."""
 
 HANDSHAKE, DATA, ALERT = 0x16, 0x17, 0x15
 MOST_OCTETS = 8192
@@ -22,6 +26,9 @@ TURNED = bytes(octet ^ 0xA5 for octet in range(256))
 
 FINISHED = b"finished"
 CLOSE = b"close"
+
+OUR_NAME = "proxy.test"
+"""Whose certificate the proxy shows to mail clients."""
 
 
 class NotTLS(Exception):
@@ -71,11 +78,9 @@ class Certificate:
 
 
 @define(eq=False)
-class ClientConnection:
-    """The proxy's side: what Twisted expects of OpenSSL's `Connection`."""
+class Connection:
+    """The proxy's side: what Twisted expects of OpenSSL's `Connection`, whichever side begins."""
 
-    host: str
-    check_name: bool
     tls: object
     _records: Records = field(factory=Records)
     _out: bytearray = field(factory=bytearray)
@@ -85,20 +90,15 @@ class ClientConnection:
     _closed_here: bool = False
     _closed_there: bool = False
 
-    def set_connect_state(self):
-        """It is a client's from the beginning."""
+    @property
+    def _tap(self):
+        return self.tls.transport.tap
+
+    def do_handshake(self):
+        raise NotImplementedError
 
     def set_app_data(self, data):
         """Nobody asks for it."""
-
-    def do_handshake(self):
-        if self._state == "new":
-            self._state = "hello"
-            self._out += record(HANDSHAKE, self.host.encode())
-        if self._state == "hello":
-            self._judge(self._next(HANDSHAKE))
-            self._out += record(HANDSHAKE, FINISHED)
-            self._state = "up"
 
     def _next(self, kind):
         try:
@@ -112,12 +112,6 @@ class ClientConnection:
         if found[0] != kind:
             raise SSL.Error([("SSL routines", "", "unexpected message")])
         return found[1]
-
-    def _judge(self, shown):
-        name, _, trusted = shown.decode("latin-1").partition(" ")
-        if trusted != "1" or (self.check_name and name != self.host):
-            self.tls.failVerification(Failure(CertificateRejected("certificate is not believed")))
-            raise SSL.Error([("SSL routines", "", "certificate verify failed")])
 
     def bio_read(self, size):
         if not self._out:
@@ -156,13 +150,13 @@ class ClientConnection:
             raise SSL.ZeroReturnError
         if found[0] != DATA:
             raise SSL.Error([("SSL routines", "", "unexpected message")])
-        self.tls.transport.tap.heard_inside(found[1])
+        self._tap.heard_inside(found[1])
         return found[1]
 
     def send(self, octets):
         if self._state != "up":
             raise SSL.WantReadError
-        self.tls.transport.tap.said_encrypted(octets)
+        self._tap.said_encrypted(octets)
         self._out += record(DATA, octets)
         return len(octets)
 
@@ -175,6 +169,51 @@ class ClientConnection:
         return self._closed_there
 
 
+@define(eq=False)
+class ClientConnection(Connection):
+    """The proxy wants to know who is there."""
+
+    host: str = field(kw_only=True)
+    check_name: bool = field(kw_only=True)
+
+    def set_connect_state(self):
+        """It is a client's from the beginning."""
+
+    def do_handshake(self):
+        if self._state == "new":
+            self._state = "hello"
+            self._out += record(HANDSHAKE, self.host.encode())
+        if self._state == "hello":
+            self._judge(self._next(HANDSHAKE))
+            self._out += record(HANDSHAKE, FINISHED)
+            self._state = "up"
+
+    def _judge(self, shown):
+        name, _, trusted = shown.decode("latin-1").partition(" ")
+        if trusted != "1" or (self.check_name and name != self.host):
+            self.tls.failVerification(Failure(CertificateRejected("certificate is not believed")))
+            raise SSL.Error([("SSL routines", "", "certificate verify failed")])
+
+
+@define(eq=False)
+class ServerConnection(Connection):
+    """The proxy shows who it is."""
+
+    def set_accept_state(self):
+        """It is a server's from the beginning."""
+
+    def do_handshake(self):
+        if self._state == "new":
+            self._next(HANDSHAKE)
+            self._state = "hello"
+            self._out += record(HANDSHAKE, Certificate(OUR_NAME).format())
+        if self._state == "hello":
+            if self._next(HANDSHAKE) != FINISHED:
+                raise SSL.Error([("SSL routines", "", "digest check failed")])
+            self._state = "up"
+            self._tap.secured()
+
+
 @implementer(IOpenSSLClientConnectionCreator)
 @define(eq=False)
 class Options:
@@ -184,7 +223,7 @@ class Options:
     check_name: bool
 
     def clientConnectionForTLS(self, tlsProtocol):  # noqa: N803 - Twisted's name
-        return ClientConnection(self.host, self.check_name, tlsProtocol)
+        return ClientConnection(tlsProtocol, host=self.host, check_name=self.check_name)
 
 
 class MarkerTLS:
@@ -198,9 +237,22 @@ class MarkerTLS:
         return Options(host, settings.check_name)
 
 
+@implementer(IOpenSSLServerConnectionCreator)
+class MarkerServerTLS:
+    """In the place of `mailproxy.tls.ListenerTLS`; files of a certain name cannot be used."""
+
+    def __init__(self, settings, where, seconds):
+        del seconds
+        if any(BROKEN in files.certificate.name for files in settings.certificates):
+            raise ConfigError([f"{where}certificates[0].certificate: cannot be used"])
+
+    def serverConnectionForTLS(self, tlsProtocol):  # noqa: N803 - Twisted's name
+        return ServerConnection(tlsProtocol)
+
+
 @define(eq=False)
 class ServerSide:
-    """An actor's side: `feed` takes what came, and hands out plaintext."""
+    """A server that is an actor: `feed` takes what came, and hands out plaintext."""
 
     certificate: Certificate
     _records: Records = field(factory=Records)
@@ -208,8 +260,14 @@ class ServerSide:
     hello: str | None = None
     closed: bool = False
 
-    def certificate_is_good_for(self, host):
-        return self.certificate.trusted and self.certificate.name == host
+    @property
+    def believed(self):
+        """Whether the proxy may have anything to say to it."""
+        return self.certificate.trusted and self.certificate.name == self.hello
+
+    def begin(self):
+        """What is said first: nothing."""
+        return b""
 
     def feed(self, octets):
         """Plaintext that came, and octets to send back; raises NotTLS."""
@@ -222,6 +280,42 @@ class ServerSide:
                 back += record(HANDSHAKE, self.certificate.format())
             elif kind == HANDSHAKE:
                 self.up = True
+            elif kind == ALERT:
+                self.closed = True
+            else:
+                plain += inside
+        return plain, back
+
+
+@define(eq=False)
+class ClientSide:
+    """
+    A client that is an actor.
+
+    `finishes` is False for one that does not like the certificate it is shown, and says so.
+    """
+
+    finishes: bool = True
+    _records: Records = field(factory=Records)
+    up: bool = False
+    closed: bool = False
+    believed = True
+
+    def begin(self):
+        """What is said first: hello."""
+        return record(HANDSHAKE, OUR_NAME.encode())
+
+    def feed(self, octets):
+        """Plaintext that came, and octets to send back; raises NotTLS."""
+        self._records.feed(octets)
+        plain, back = b"", b""
+        while (found := self._records.next_record()) is not None:
+            kind, inside = found
+            if kind == HANDSHAKE and self.finishes:
+                self.up = True
+                back += record(HANDSHAKE, FINISHED)
+            elif kind == HANDSHAKE:
+                back += record(ALERT, b"bad certificate")
             elif kind == ALERT:
                 self.closed = True
             else:

@@ -79,16 +79,17 @@ class SimulatedTransport(MemoryTransport):
     The proxy's side of a connection.
 
     Args:
+        begins: whether the proxy has made the connection, and so is the client of TLS.
         tap: is told of every octet that the proxy writes and reads; see `taps.py`.
         closed: called once with the transport when the connection is over.
     """
 
-    _tlsClientDefault = True
     streamingProducer = True
     TLS = False
 
-    def __init__(self, reactor, wire, *, pace, tap, closed, high_mark, host, peer):
+    def __init__(self, reactor, wire, *, begins, pace, tap, closed, high_mark, host, peer):
         super().__init__(reactor, wire, high_mark=high_mark, host=host, peer=peer, as_tcp=True)
+        self._tlsClientDefault = begins
         self._reactor = reactor
         self._pace = pace
         self.tap = tap

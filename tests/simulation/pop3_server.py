@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from tests.simulation.actors import Gone
 from tests.simulation.mail import end_of_data
+from tests.simulation.marker import ServerSide
 from tests.simulation.servers import MailServer
 
 _WRONG = (("+OKAY", ""), ("250", "fine"), ("+", ""), ("-ERROR", ""), ("+OK", "fine"))
@@ -103,8 +104,7 @@ class POP3Server(MailServer):
         elif not (yield from self.answer("+OK", "go on")):
             return
         yield from self.drained()
-        yield from self.start_tls(self.certificate())
-        self.secured = True
+        yield from self.secure(ServerSide(self.certificate()))
 
     def on_user(self, name=""):
         yield from self.answer("+OK")

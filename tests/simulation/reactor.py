@@ -7,15 +7,16 @@ are the world's: octets on their way, peers that think.  Both stand in one order
 
 from __future__ import annotations
 
+import errno
 import heapq
 import socket
 from itertools import count
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import DelayedCall
+from twisted.internet.error import CannotListenError, UserError
 from twisted.internet.error import ConnectionRefusedError as TwistedConnectionRefusedError
 from twisted.internet.error import TimeoutError as TwistedTimeoutError
-from twisted.internet.error import UserError
 from twisted.internet.interfaces import (
     IConnector,
     IHostnameResolver,
@@ -27,6 +28,9 @@ from twisted.internet.interfaces import (
 )
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+WEIGHED_EVERY = 2000
+"""Events after which somebody looks at how much is in memory."""
 
 MOST_EVENTS = 400_000
 """Nothing that one world does takes more of them; beyond is a loop without end."""
@@ -47,6 +51,8 @@ class SimulatedReactor:
         self._calls = {}
         self.events = 0
         self.ports = {}
+        self.foreign = set()
+        """Ports that another program has."""
         self.nameResolver = Names(world)
         self.pool = Threads(world)
 
@@ -102,12 +108,15 @@ class SimulatedReactor:
         self._now = max(self._now, time)
         self.events += 1
         assert self.events < MOST_EVENTS, "there is no end of it"
+        if self.events % WEIGHED_EVERY == 0:
+            self._world.weigh()
 
     # Listening
 
     def listenTCP(self, port, factory, backlog=50, interface=""):
+        if port in self.ports or port in self.foreign:
+            raise CannotListenError(interface, port, OSError(errno.EADDRINUSE, "Address already in use"))
         listening = ListeningPort(self, port, factory, interface)
-        assert port not in self.ports
         self.ports[port] = listening
         return listening
 
@@ -169,13 +178,18 @@ class Connector:
         if fate == "connected":
             self._reactor.later(delay, self._connect)
         elif fate == "refused":
-            self._reactor.later(delay, lambda: self._fail(TwistedConnectionRefusedError()))
+            self._reactor.later(delay, self._refuse)
 
     def _connect(self):
         if not self._over:
             self._end()
             self._world.connect_upstream(self._place, self._factory)
             self._factory.doStop()
+
+    def _refuse(self):
+        if not self._over:
+            self._fail(TwistedConnectionRefusedError())
+            self._world.refused_upstream(self._place)
 
     def _fail(self, error):
         if not self._over:

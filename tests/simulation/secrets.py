@@ -11,6 +11,7 @@ import re
 from base64 import b64decode, b64encode
 
 PREFIX = "SECRET-"
+_WHOLE = re.compile(rb"SECRET-[a-z0-9]+-[a-z0-9]+-\w+")
 _OWNER = re.compile(rb"SECRET-([a-z0-9]+-[a-z0-9]+)")
 _WORD = re.compile(rb"[A-Za-z0-9+/]{8,}={0,2}")
 
@@ -33,9 +34,19 @@ def owners(octets):
     """Whose secrets stand in the octets."""
     if not _ANY.search(octets):
         return set()
-    texts = [octets, *(decoded for word in _WORD.findall(octets) for decoded in _decoded(word))]
-    found = {owner.decode() for text in texts for owner in _OWNER.findall(text)}
+    found = {owner.decode() for text in _texts(octets) for owner in _OWNER.findall(text)}
     return found or {"?-?"}
+
+
+def secrets_in(octets):
+    """The secrets that stand in the octets."""
+    if not _ANY.search(octets):
+        return set()
+    return {found.decode() for text in _texts(octets) for found in _WHOLE.findall(text)}
+
+
+def _texts(octets):
+    return [octets, *(decoded for word in _WORD.findall(octets) for decoded in _decoded(word))]
 
 
 def _decoded(word):

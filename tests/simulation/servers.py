@@ -8,7 +8,7 @@ import binascii
 from base64 import b64decode
 
 from tests.simulation.actors import Actor, Gone
-from tests.simulation.marker import Certificate
+from tests.simulation.marker import Certificate, ServerSide
 from tests.simulation.secrets import owners
 from tests.simulation.site import BY_OWNER
 from tests.simulation.temper import GARBAGE
@@ -29,7 +29,6 @@ class MailServer(Actor):
         self.temper = temper
         self.number = number
         self._replies = 0
-        self.secured = False
         self.user = None
         super().__init__(world, wire, pace, f"server {number}")
 
@@ -46,8 +45,7 @@ class MailServer(Actor):
 
     def script(self):
         if self.place.implicit:
-            yield from self.start_tls(self.certificate())
-            self.secured = True
+            yield from self.secure(ServerSide(self.certificate()))
         yield from self.converse()
 
     def converse(self):
@@ -57,7 +55,7 @@ class MailServer(Actor):
         """Whether what was shown is a secret that opens this server."""
         for owner in owners(shown):
             place = BY_OWNER.get(owner)
-            if place is not None and place.host == self.place.host and self.world.is_live(shown):
+            if place is not None and place.host == self.place.host and self.world.vault.opens(shown):
                 self.user = owner
                 return True
         return False

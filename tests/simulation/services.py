@@ -9,9 +9,9 @@ import re
 from urllib.parse import parse_qs
 
 from tests.simulation.actors import Actor, Gone
-from tests.simulation.marker import Certificate
-from tests.simulation.secrets import secret
-from tests.simulation.site import BINDING_SECRET, BY_OWNER, properties
+from tests.simulation.marker import Certificate, ServerSide
+from tests.simulation.secrets import owners
+from tests.simulation.site import BY_OWNER, properties
 
 _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE)
 _BEARER = re.compile(r"Bearer (SECRET-([a-z]+)-svc-\w+)", re.IGNORECASE)
@@ -29,7 +29,7 @@ class WebService(Actor):
 
     def script(self):
         good = not self.temper.happens(0.5)
-        yield from self.start_tls(Certificate(self.host if good else "elsewhere.test"))
+        yield from self.secure(ServerSide(Certificate(self.host if good else "elsewhere.test")))
         request, head, body = yield from self.request()
         status, answer = self.answer(request, head, body)
         fault = self.temper.fault()
@@ -92,26 +92,31 @@ class WebService(Actor):
         if path == "/oauth2/token":
             return self.access_token(form)
         found = _BEARER.search(head)
-        if found is None or not self.world.is_live(found.group(1).encode()):
+        if found is None or not self.world.vault.opens(found.group(1).encode()):
             return 401, {"ErrorMessage": "who are you"}
         place = BY_OWNER[f"{found.group(2)}-{path.rsplit('/', 1)[1]}"]
         token, lifetime = self.issue(place.owner, "access")
         entry = {"type": "Bearer", "value": token, "expires_in": str(lifetime)}
-        return 200, {"destinationConfiguration": properties(place), "authTokens": [entry]}
+        return 200, {
+            "destinationConfiguration": properties(place, self.world.vault.current(place)),
+            "authTokens": [entry],
+        }
 
     def service_token(self, form):
-        if form.get("client_secret") != BINDING_SECRET:
+        shown = form.get("client_secret", "")
+        if owners(shown.encode()) != {"all-binding"} or not self.world.vault.opens(shown.encode()):
             return 401, {"error": "invalid_client"}
         token, lifetime = self.issue(self.host.partition(".")[0], "svc")
         return 200, {"access_token": token, "expires_in": lifetime}
 
     def access_token(self, form):
         owner = form.get("client_id", "")
-        if owner not in BY_OWNER or form.get("client_secret") != secret(owner, "client"):
+        shown = form.get("client_secret", "").encode()
+        if owner not in BY_OWNER or owners(shown) != {owner} or not self.world.vault.opens(shown):
             return 401, {"error": "invalid_client"}
         token, lifetime = self.issue(owner, "access")
         return 200, {"access_token": token, "expires_in": lifetime}
 
     def issue(self, owner, what):
         lifetime = self.random.choice((5, 90, 600, 3600))
-        return self.world.issue(f"{owner}-{what}" if what == "svc" else owner, what, lifetime), lifetime
+        return self.world.vault.issue(f"{owner}-svc" if what == "svc" else owner, "t", lifetime), lifetime

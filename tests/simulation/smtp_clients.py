@@ -12,9 +12,12 @@ from tests.simulation.mail import Message, compose
 from tests.simulation.secrets import secret
 from tests.simulation.taps import TOKEN, path_in
 
-_LOCAL = {"NOOP": (250,), "VRFY": (252,), "HELP": (214,), "EXPN": (502,), "FOO": (500,)}
+_LOCAL = {"NOOP": (250,), "VRFY": (252,), "HELP": (214,), "EXPN": (502,), "FOO": (500,), "QUIT": (221,)}
+_IDLE = ("NOOP", "VRFY", "HELP", "EXPN", "FOO", "RSET", "EHLO")
 _RELAYED = ("MAIL", "RCPT", "DOT")
 _REPLY = re.compile(rb"[2-5][0-9][0-9](?:$|[ -])")
+_WANT_TLS = ("MAIL", "RCPT", "DATA", "RSET", "VRFY", "HELP", "EXPN", "FOO")
+"""What a listener that requires TLS does not do without it."""
 _SIGNS = {"MAIL": b"MAIL ", "RCPT": b"RCPT "}
 
 
@@ -23,13 +26,19 @@ class SMTPClient(MailClient):
 
     size = 4000
     wild = False
+    transactions = 0
+    in_transaction = False
+    done = promised = None
+    """The last transaction that came to its end, and one that has to."""
 
     def script(self):
+        yield from self.enter()
         self.owed.append(Command("greeting"))
         if (yield from self.reply()) != 220:
             yield from self.leave()
+        if self.place.tls_by_command and self.habits.tls != "none":
+            yield from self.start_tls()
         yield from self.hello()
-        self.transactions = 0
         for _ in range(self.random.randint(1, 3)):
             yield from self.chat()
             yield from self.transaction()
@@ -51,11 +60,30 @@ class SMTPClient(MailClient):
         if (yield from self.reply()) != 250:
             yield from self.leave()
 
+    @property
+    def first_line_seconds(self):
+        return self.config.timeouts.command_seconds
+
+    def start_tls(self):
+        """STARTTLS, most often behind EHLO."""
+        if self.random.random() < 0.8:
+            yield from self.hello()
+        yield from self.step()
+        self.owed.append(Command("STARTTLS"))
+        self.wants_tls = True
+        self.say(b"STARTTLS\r\n" + (self.injection() if self.habits.tls == "inject" else b""))
+        if (yield from self.reply()) != 220:
+            yield from self.leave()
+        yield from self.shake_hands()
+
+    def injection(self):
+        return f"EHLO evil.test\r\nMAIL FROM:<evil.tls.{self.number}@evil.test>\r\nRSET\r\nNOOP\r\n".encode()
+
     def chat(self):
         """Commands that mean little."""
         while self.random.random() < 0.3:
             yield from self.step()
-            kind = self.random.choice((*_LOCAL, "RSET", "EHLO"))
+            kind = self.random.choice(_IDLE)
             self.envelope(kind, b"")
             yield from self.reply()
 
@@ -71,13 +99,15 @@ class SMTPClient(MailClient):
         elif dice < 0.93 and not self.habits.pipelines:
             commands.append(("EHLO", b""))  # which ends the transaction, as RSET does
         if self.random.random() < 0.2:
-            commands.insert(self.random.randint(1, len(commands)), ("NOOP", b""))
+            commands.insert(self.random.randint(1, len(commands) - 1), ("NOOP", b""))
         codes = yield from (self.grouped(commands) if self.habits.pipelines else self.one_by_one(commands))
         if codes and codes[-1] == 354:
             yield from self.content(any(code // 100 == 2 for code in codes[1:-1]))
         elif commands[-1][0] != "EHLO" or codes[-1] != 250:
             self.command("RSET", b"RSET")
             yield from self.reply()
+        self.in_transaction = False
+        self.done = self.transactions
 
     def one_by_one(self, commands):
         codes = []
@@ -106,12 +136,14 @@ class SMTPClient(MailClient):
             self.command(kind, word + (path if bare else b"<" + path + b">"), path)
         else:
             self.command(kind, kind.encode() + (b" again.test" if kind == "EHLO" else b""), path)
+        if kind == "EHLO":
+            self.done = self.transactions  # which is the client's own way to give a transaction up
 
     def content(self, wanted):
         body = b""
         if wanted:
-            size = self.random.randint(0, self.size)
-            large = self.random.random() < 0.02 and self.world.plan.pipe_octets > 1000
+            size = self.random.randint(0, min(self.size, 500) if self.habits.trickles else self.size)
+            large = self.random.random() < 0.02 and self.world.plan.pipe_octets > 1000 and not self.habits.trickles
             body = compose(self.random, self, self.path, wild=self.wild, size=size, large=large)
         message = self.message(body)
         self.owed.append(Command("DOT", self.path))
@@ -160,16 +192,25 @@ class SMTPClient(MailClient):
     def judge(self, command, code, text):
         if code == 421:
             self.dismissed = True
+            return
+        if self.is_wrong(command.kind, code):
+            self.world.forbid(f"{self.name}: {command.kind} was answered {text!r}")
         elif command.kind in _RELAYED and code // 100 == 2:
             self.must_match(command, text, code)
-        elif command.kind in _LOCAL and code not in _LOCAL[command.kind]:
-            self.world.forbid(f"{self.name}: {command.kind} was answered {text!r}")
-        elif command.kind == "QUIT" and code != 221:
-            self.world.forbid(f"{self.name}: QUIT was answered {text!r}")
-        elif command.kind == "DATA" and code // 100 == 2:
-            self.world.forbid(f"{self.name}: DATA was answered {text!r}")
+        if command.kind == "MAIL" and code // 100 == 2:
+            self.in_transaction = True
         if command.kind == "DOT" and code // 100 == 2:
             self.world.delivered += 1
+
+    def is_wrong(self, kind, code):
+        """Whether no reply to such a command may have this code, wherever it comes from."""
+        if self.place.encryption == "required" and not self.secured and kind in _WANT_TLS:
+            return code != 530
+        if kind == "STARTTLS":
+            return code != 220 and self.habits.tls != "inject"
+        if kind == "DATA":
+            return code // 100 == 2
+        return code not in _LOCAL.get(kind, (code,))
 
     def is_about(self, command, answer):
         if command.kind == "DOT":
@@ -180,17 +221,30 @@ class SMTPClient(MailClient):
         super().look_back()
         if self.goodbye and self.owed:
             self.world.forbid(f"{self.name}: {len(self.owed)} commands without a reply")
-        habits = self.habits
-        excused = self.is_gone or self.lost or habits.lawless or habits.long_pause or habits.slow_reader
-        told = self.goodbye or self.dismissed or b"\n5" in b"\n" + self.everything[-200:]
-        if not (told or excused or self.world.stopped_early or self.world.silent):
+        if not self.may_expect_words:
+            return
+        last_words = b"\n" + self.everything[-200:]
+        told = self.goodbye or self.dismissed or b"\n5" in last_words or b"\n421" in last_words
+        if not told and (self.drained_with or not self.world.stopped_early):
             self.world.forbid(f"{self.name} was left without a word")
+        cut_off = self.promised is not None and not self.kept_promise
+        if cut_off and self.drained_with == "patience" and not self.world.plan.trouble:
+            self.world.forbid(f"{self.name}: its transaction was cut off when its listener went away")
+
+    def promise(self):
+        if self.in_transaction:
+            self.promised = self.transactions
+
+    @property
+    def kept_promise(self):
+        return self.promised is not None and (self.done or 0) >= self.promised
 
 
 class LawlessSMTPClient(SMTPClient):
     """Whatever it does, it must not be told of a success that a mail server did not have."""
 
     def script(self):
+        yield from self.enter()
         yield from getattr(self, self.random.choice(_CRIMES))()
         self.is_gone = True
         if self.random.random() < 0.5:
@@ -227,13 +281,14 @@ class LawlessSMTPClient(SMTPClient):
         yield from self.drained()
 
     def crime_flood(self):
-        for _ in range(20):
-            self.say(b"NOOP\r\n" * 400)
+        self.say(b"MAIL FROM:" + self.path_of(1) + b"\r\n")  # behind which nothing is taken until there is a login
+        for _ in range(60):
+            self.say(b"NOOP\r\n" * 800)
             yield from self.drained()
 
     def crime_deaf_flood(self):
         self.deaf = True
-        for _ in range(20):
+        for _ in range(60):
             self.say(b"HELP\r\nRSET\r\n" * 400)
             yield from self.drained()
 
@@ -247,6 +302,9 @@ class LawlessSMTPClient(SMTPClient):
             self.world.paths |= {sender: self, recipient: self}
         self.say(f"BDAT {said} LAST\r\n".encode() + evil)
         yield from self.drained()
+
+    def crime_drip(self):
+        yield from self.drip(b"MAIL FROM:<")
 
     def crime_babel(self):
         self.say(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from tests.simulation.actors import Gone
 from tests.simulation.mail import end_of_data
+from tests.simulation.marker import ServerSide
 from tests.simulation.servers import MailServer
 
 _WRONG = ((354, "go on"), (334, "cGFzcw=="), (250, "fine"), (220, "hello"), (235, "let in"), (150, "no"), (530, "who"))
@@ -70,8 +71,7 @@ class SMTPServer(MailServer):
         elif not (yield from self.answer(220, "go on")):
             return
         yield from self.drained()
-        yield from self.start_tls(self.certificate())
-        self.secured = True
+        yield from self.secure(ServerSide(self.certificate()))
 
     def on_auth(self, line):
         words = line.split(b" ")

@@ -14,7 +14,7 @@ from attrs import define, field
 
 from tests.simulation.mail import end_of_data
 from tests.simulation.marker import HANDSHAKE
-from tests.simulation.secrets import owners
+from tests.simulation.secrets import owners, secrets_in
 
 TOKEN = re.compile(rb"\br([0-9]+)\.([0-9]+)\b")
 """A mark in every reply of a mail server: its connection, and a number that no other reply has."""
@@ -45,16 +45,44 @@ class Answer:
 
 
 @define(eq=False)
-class NoTap:
-    """On a connection that nobody listens to: a mail client's."""
+class ClientTap:
+    """
+    A mail client's connection, which is the proxy's word against the client's: only a few moments are noted.
+
+    `is_secured` once the proxy takes it for encrypted, `is_greeted` and `is_heard` once the proxy has said something to
+    the client, and has heard a line of it; `is_here` until the proxy has lost it.
+    """
+
+    implicit: bool
+    """TLS comes first."""
+    is_secured: bool = False
+    is_greeted: bool = False
+    is_heard: bool = False
+    is_here: bool = True
+
+    def secured(self):
+        """The proxy's side of the handshake is done."""
+        self.is_secured = True
 
     def said(self, octets):
-        """Nothing follows."""
+        """Octets that the proxy gave its transport."""
+        self.is_greeted = self.is_greeted or octets[:1] not in (b"", bytes((HANDSHAKE,)))
 
-    heard = said
+    def heard(self, octets):
+        """Octets that the transport will give the proxy."""
+        self.is_heard = self.is_heard or (b"\n" in octets and not self.implicit)
+
+    def said_encrypted(self, octets):
+        """Plaintext that TLS was given."""
+        self.is_greeted = True
+
+    def heard_inside(self, octets):
+        """Plaintext out of TLS."""
+        self.is_heard = self.is_heard or b"\n" in octets
 
     def closed(self):
-        """Nothing follows."""
+        """The connection is over."""
+        self.is_here = False
 
 
 class Tap:
@@ -69,6 +97,7 @@ class Tap:
         self.world = world
         self.number = number
         self.host = host
+        self.began = world.reactor.seconds()
         self.plain_out = bytearray()
         self.inside_out = bytearray()
         self._encrypted = False
@@ -129,6 +158,9 @@ class MailTap(Tap):
         self._out = bytearray()
         self._in = bytearray()
         self._stray = False
+        self._shown = None
+        self.logging_in = True
+        """Whether it is open, and nobody was let in yet."""
         self.garbled = False
 
     def begins_tls(self):
@@ -162,6 +194,9 @@ class MailTap(Tap):
         del self._out[: end + 2]
         if self.awaiting and not self.may_be_grouped(line):
             self.world.forbid(f"{self.name}: {line[:20]!r} before the reply to {self.awaiting[0][:20]!r}")
+        for shown in secrets_in(line):
+            self._shown = shown
+            self.world.ledger.shows(self, shown)
         self.awaiting.append(line)
         self.command(line)
         return True
@@ -184,7 +219,28 @@ class MailTap(Tap):
         if found:
             self.world.answers[found.group()] = answer
         self._stray = not self.awaiting
+        if self._shown is not None and not self.goes_on(line):
+            self._end_login(good=None if command in (None, b"*") else self.verdict(line))
         return answer
+
+    def _end_login(self, *, good):
+        if self._shown is not None:
+            self.world.ledger.answered(self, self._shown, good=good)
+            self._shown = None
+            self.logging_in = not good
+
+    def closed(self):
+        super().closed()
+        self._end_login(good=None)
+        self.logging_in = False
+
+    def goes_on(self, line):
+        """Whether a reply asks for more of the login."""
+        raise NotImplementedError
+
+    def verdict(self, line):
+        """What a reply says of a login: True, False for good, or None for neither."""
+        raise NotImplementedError
 
     def about(self):
         return b""
@@ -218,8 +274,19 @@ class SMTPTap(MailTap):
         self.world.final_dot(self, self._mail, body)
         return True
 
+    def closed(self):
+        super().closed()
+        if self._content:
+            self.world.no_dot(self, self._mail, bytes(self._out))
+
     def may_be_grouped(self, line):
         return line[:5] == b"RCPT " or line == b"DATA"
+
+    def goes_on(self, line):
+        return line.startswith(b"334")
+
+    def verdict(self, line):
+        return {b"2": True, b"5": False}.get(line[:1])
 
     def command(self, line):
         verb = line[:5].upper()
@@ -263,6 +330,7 @@ class SMTPTap(MailTap):
         return False
 
 
+_PASSING = re.compile(rb"\[(?:SYS/TEMP|IN-USE|LOGIN-DELAY)")
 _MULTILINE = re.compile(rb"(?:LIST|UIDL|CAPA)|(?:RETR|TOP) .*")
 
 
@@ -277,6 +345,14 @@ class POP3Tap(MailTap):
     def command(self, line):
         if line == b"QUIT":
             self.quit = True
+
+    def goes_on(self, line):
+        return line.startswith(b"+ ")
+
+    def verdict(self, line):
+        if _PASSING.search(line):
+            return True if b"IN-USE" in line else None
+        return {b"+OK": True, b"-ERR": False}.get(line.partition(b" ")[0].strip())
 
     def _take_in(self):
         if self._body is not None:

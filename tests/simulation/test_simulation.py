@@ -1,24 +1,23 @@
 """
-Nothing that must not happen happens to the proxy, in any of some hundred small worlds; `make simulate` runs more.
+Nothing that must not happen happens to the proxy, in any of some thousand small worlds; `make simulate` runs more.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from collections import Counter
-from functools import cache
 
 import pytest
 
 from tests.simulation import site
-from tests.simulation.run import figures_of
+from tests.simulation.run import live, words_of
 from tests.simulation.world import World
 from tests.support.pages import ROOT
 
-SEEDS = range(200)
-BATCH = 20
+SEEDS = range(2000)
 
 KEPT = [
     int(line.split()[0])
@@ -33,52 +32,63 @@ def config(tmp_path_factory):
     return site.write(tmp_path_factory.mktemp("site"))
 
 
-def run(seed, config):
-    world = World(seed, config).run()
-    assert not world.violations, world.report()
-    return world
+@pytest.fixture(scope="module")
+def batches():
+    return list(live(SEEDS, jobs=os.cpu_count()))
 
 
 @pytest.fixture(scope="module")
-def batch(config):
-    """Runs some worlds, once, and says what happened in them."""
-
-    @cache
-    def live(first):
-        return sum((figures_of(run(seed, config)) for seed in range(first, first + BATCH)), Counter())
-
-    return live
+def figures(batches):
+    """What happened in all these worlds."""
+    return sum((batch.figures for batch in batches), Counter())
 
 
-@pytest.mark.parametrize("first", SEEDS[::BATCH])
-def test_nothing_happens_that_must_not(first, batch):
-    assert batch(first)["worlds"] == BATCH
+def test_nothing_happens_that_must_not(batches):
+    assert not [report for batch in batches for _, report in batch.failed]
 
 
 def test_what_was_mended_stays_so(config):
     for seed in KEPT:
-        run(seed, config)
+        world = World(seed, config).run()
+        assert not world.violations, world.report()
 
 
-def test_these_worlds_see_successes_and_failures_of_most_kinds(batch):
-    figures = sum(map(batch, SEEDS[::BATCH]), Counter())
-    assert figures["messages_delivered"] > 3 * len(SEEDS)
-    assert figures["responses_collected"] > len(SEEDS)
+def test_these_worlds_see_much_of_everything(figures):
+    assert figures["worlds"] == len(SEEDS)
+    for name, at_least in {
+        "messages delivered": 3,
+        "responses collected": 2,
+        "clients behind TLS": 3,
+        "clients whose listener went away": 0.5,
+        "transactions finished in spite of that": 0.02,
+        "changes of the configuration": 0.3,
+        "logins refused": 0.1,
+    }.items():
+        assert figures[name] > at_least * len(SEEDS), words_of(figures)
+
+
+def test_these_worlds_see_failures_of_most_kinds(figures):
     outcomes = {name.removeprefix("sessions that ended ") for name in figures}
-    assert {
-        "quit",
-        "downstream_lost",
-        "downstream_closed",
-        "downstream_timeout",
-        "downstream_desync",
+    assert outcomes >= {
         "bad_content",
+        "bad_line",
         "bad_pipeline",
-        "not_smtp",
-        "too_many_sessions",
-        "shutdown",
         "destination_unavailable",
+        "destination_unusable",
+        "downstream_closed",
+        "downstream_desync",
+        "downstream_lost",
+        "downstream_timeout",
+        "downstream_tls_failed",
+        "not_smtp",
+        "quit",
+        "shutdown",
+        "too_many_errors",
+        "too_many_sessions",
         "upstream_421",
         "upstream_desync",
+        "upstream_host_not_found",
+        "upstream_lacks_mechanism",
         "upstream_lacks_tls",
         "upstream_lost",
         "upstream_name_lookup_failed",
@@ -88,7 +98,7 @@ def test_these_worlds_see_successes_and_failures_of_most_kinds(batch):
         "upstream_timeout",
         "upstream_tls_failed",
         "upstream_unreachable",
-    } <= outcomes
+    }
 
 
 def story(seed, config):

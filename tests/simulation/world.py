@@ -11,6 +11,7 @@ from __future__ import annotations
 import gc
 import itertools
 import socket
+import traceback
 import weakref
 from collections import deque
 from contextlib import ExitStack
@@ -22,19 +23,23 @@ from twisted.internet.address import IPv4Address
 from twisted.logger import globalLogPublisher
 from twisted.protocols import tls
 
-from mailproxy import service
+from mailproxy import assembly, service
 from mailproxy.observe import sessions
 from tests.simulation import judge, plan
+from tests.simulation.door import Doorkeeper
+from tests.simulation.ledger import Ledger
 from tests.simulation.mail import normalized, octets_of
-from tests.simulation.marker import ImmediateClock, MarkerTLS
+from tests.simulation.marker import ImmediateClock, MarkerServerTLS, MarkerTLS
 from tests.simulation.network import Pace, SimulatedTransport, wires
+from tests.simulation.operator import Operator
 from tests.simulation.pop3_server import POP3Server
 from tests.simulation.reactor import SimulatedReactor
-from tests.simulation.secrets import secret
+from tests.simulation.scales import weigh
 from tests.simulation.services import WebService
-from tests.simulation.site import ADDRESSES, BY_HOST, NAMES, PLACES
+from tests.simulation.site import ADDRESSES, BY_HOST, NAMES, PLACES, configured
 from tests.simulation.smtp_server import SMTPServer
-from tests.simulation.taps import NoTap, POP3Tap, SMTPTap, Tap
+from tests.simulation.taps import POP3Tap, SMTPTap, Tap
+from tests.simulation.vault import Vault
 
 LAST_EVENTS = 120
 
@@ -56,13 +61,25 @@ class World:
         self.seed = seed
         self.random = Random(seed)
         self.plan = plan.make(self.random)
-        self.config = attrs.evolve(config, **self.plan.settings(config))
+        self.places = {place.owner: place for place in self.plan.places}
+        """What is listened for now, by owner."""
+        settings = self.plan.settings(config)
+        settings |= self.plan.upstream_settings(attrs.evolve(config, **settings))
+        self.config = configured(config, self.plan.places, config.destinations, **settings)
+        self.destinations = config.destinations
+        """The configuration in force."""
         self.reactor = SimulatedReactor(self)
+        self.vault = Vault(self, config.path.parent)
+        self.ledger = Ledger(self)
+        self.door = Doorkeeper(self)
+        self.operator = Operator(self)
         self.violations = []
         self.trace = deque(maxlen=last_events)
-        self.logged = []
+        self.logs = []
+        """Of all listeners that there ever were."""
         self.silent = False
-        self.stopped_early = False
+        self.stopped_at = None
+        self.hurried = False
         self.paths = {}
         """Addresses in MAIL and RCPT commands that clients gave, each with its client."""
         self.messages = {}
@@ -72,17 +89,22 @@ class World:
         self.transports = {}
         self.protocols = weakref.WeakSet()
         self.delivered = self.collected = 0
-        self.most_buffered = 0
-        """Octets that were in one write buffer of the proxy at a time."""
+        self.most_buffered = self.heaviest = 0
+        """Octets that were in one write buffer of the proxy, and in all that one session keeps, at a time."""
         self._numbers = itertools.count(1)
-        self._lives = {}
         self._ports = itertools.count(20000)
+        self._listening_ports = itertools.count(3000)
 
     # What everybody may ask
 
     @property
-    def fixes_newlines(self):
-        return self.config.pop3.fix_newlines
+    def stopped_early(self):
+        """Whether somebody has told the proxy to stop."""
+        return self.stopped_at is not None
+
+    def next_port(self):
+        """A port that nobody listens on."""
+        return next(self._listening_ports)
 
     def note(self, who, what, octets=b""):
         """An event for the trace; what one hears piece by piece is one event."""
@@ -98,26 +120,13 @@ class World:
             self.first_trace = list(self.trace)
         self.violations.append(what)
 
-    def issue(self, owner, what, lifetime):
-        """A token, live for so many seconds."""
-        token = secret(owner, f"t{next(self._numbers)}")
-        self._lives[token] = self.reactor.seconds() + lifetime
-        return token
-
-    def is_live(self, shown):
-        """Whether there is no token in these octets that has expired."""
-        words = shown.decode("latin-1").replace("\x01", " ").replace("\0", " ").split()
-        tokens = [word for word in words if word in self._lives]
-        return all(self.reactor.seconds() < self._lives[token] for token in tokens) and (
-            bool(tokens) or any(word.endswith("-pw") for word in words)
-        )
-
     def may_be_open(self, host):
         return any(place.host == host and place.open_text for place in PLACES)
 
     # What happens to the proxy's connections
 
     def fate_of_lookup(self, host):
+        self.ledger.looks_up(host)
         dice = self.random.random()
         if dice < self.plan.trouble * 0.3:
             return None, self.random.uniform(0, 60)
@@ -135,6 +144,10 @@ class World:
             return "refused", self.random.uniform(0, 2)
         return "connected", self.random.uniform(0, 12 if dice < self.plan.trouble * 0.7 else 0.1)
 
+    def refused_upstream(self, address):
+        """The proxy has heard that nobody listens there."""
+        self.ledger.not_reached(NAMES[address[0]])
+
     def connect_upstream(self, address, factory):
         """The proxy's connection to a server is there."""
         host, port = NAMES[address[0]], address[1]
@@ -150,28 +163,34 @@ class World:
         else:
             (SMTPServer if place.is_smtp else POP3Server)(self, far, pace, place, temper, number)
         peer = IPv4Address("TCP", *address)
-        self.attach(
-            factory.buildProtocol(peer), near, tap, host=IPv4Address("TCP", "10.0.0.1", number + 1024), peer=peer
-        )
+        protocol = factory.buildProtocol(peer)
+        if place is not None:
+            self.ledger.arrives(tap)
+        self.attach(protocol, near, tap, begins=True, host=IPv4Address("TCP", "10.0.0.1", number + 1024), peer=peer)
 
-    def connect_downstream(self, make, place):
+    def connect_downstream(self, make, owner):
         """A mail client connects; nothing comes of it where nobody listens."""
-        listening = self.reactor.ports.get(place.listen)
+        place = self.places.get(owner)
+        listening = self.reactor.ports.get(place.listen) if place is not None else None
         if listening is None:
-            self.note("somebody", f"is refused at {place.owner}")
+            if place is not None and not self.stopped_early:
+                self.forbid(f"nobody listens for {owner} at {place.listen}")
+            self.note("somebody", f"is refused at {owner}")
             return
         number = next(self._numbers)
         near, far = wires(self.plan.pipe_octets)
         pace = self.pace()
-        self.clients.append(make(self, far, pace, place, number))
-        peer = IPv4Address("TCP", "127.0.0.1", next(self._ports))
-        protocol = listening.factory.buildProtocol(peer)
-        self.attach(protocol, near, NoTap(), host=listening.getHost(), peer=peer)
+        client = make(self, far, pace, place, number)
+        self.clients.append(client)
+        peer = IPv4Address("TCP", f"127.0.0.{self.random.randint(2, 5)}", next(self._ports))
+        protocol = self.door.let_in(listening, client, peer)
+        self.attach(protocol, near, client.tap, begins=False, host=listening.getHost(), peer=peer)
 
-    def attach(self, protocol, wire, tap, *, host, peer):
+    def attach(self, protocol, wire, tap, *, begins, host, peer):
         transport = SimulatedTransport(
             self.reactor,
             wire,
+            begins=begins,
             pace=self.pace(),
             tap=tap,
             closed=self.detach,
@@ -209,13 +228,21 @@ class World:
         elif normalized(message.body) != body:
             self.forbid(f"{tap.name}: mail data of {message.client.name} is not as it was: {message.body!r} {body!r}")
 
+    def no_dot(self, tap, path, part):
+        """The proxy has left mail data without an end: what there is of it must be what the client sent first."""
+        message = self.messages.get(path)
+        whole = b"" if message is None else normalized(message.body)
+        if not whole.startswith(part):
+            self.forbid(f"{tap.name}: mail data for {path!r} has in it what nobody sent: {part[-200:]!r}")
+
     def must_be_refused(self, message):
         """Whether the proxy itself says no to this mail data."""
-        limit, stray = self.config.smtp.max_message_octets, normalized(message.body) != message.body
+        policy, stray = message.client.config.smtp, normalized(message.body) != message.body
+        limit = policy.max_message_octets
         return (
             b"\0" in message.body
             or (limit and octets_of(message.body) > limit)
-            or (stray and self.config.smtp.bare_newline == "reject")
+            or (stray and policy.bare_newline == "reject")
         )
 
     # From the beginning to the end
@@ -225,36 +252,56 @@ class World:
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(tls, "_get_default_clock", ImmediateClock))
             stack.enter_context(mock.patch.object(sessions, "_numbers", itertools.count(1)))
+            stack.enter_context(mock.patch.object(assembly, "ListenerLog", self._listener_log))
+            stack.callback(self.vault.put_back)
             globalLogPublisher.addObserver(self._log)
             stack.callback(globalLogPublisher.removeObserver, self._log)
-            self._live()
+            try:
+                self._live()
+            except Exception:  # noqa: BLE001 - whatever it was, it has a seed
+                self.forbid(f"an exception that nobody caught: {traceback.format_exc()}")
             gc.collect()  # what nobody heard of a Deferred is logged now
             judge.look_back(self)
         return self
 
     def _live(self):
-        self.service = service.make_service(self.config, self.reactor, client_tls=MarkerTLS, random=self.random.random)
-        self.factories = [each.factory for each in self.service.services]
+        self.service = service.make_service(
+            self.config,
+            self.reactor,
+            client_tls=MarkerTLS,
+            server_tls=MarkerServerTLS,
+            random=self.random.random,
+        )
         self.service.privilegedStartService()
         self.service.startService()
         self.plan.schedule(self)
         self.reactor.run(LONGEST)
         judge.at_rest(self)
         if not self.stopped_early:
-            self.service.stopService()
+            self.operator.stop()
         self.reactor.run(LONGEST * 2)
+
+    def _listener_log(self, *args, **kwargs):
+        log = sessions.ListenerLog(*args, **kwargs)
+        self.logs.append(log)
+        return log
+
+    def weigh(self):
+        """Every session is looked at for what it keeps."""
+        for seat in self.door.taken():
+            self.heaviest = max(self.heaviest, weigh(seat.protocol))
 
     def fall_silent(self):
         self.note("everybody", "falls silent")
         self.silent = True
 
     def stop(self):
-        self.note("the proxy", "is stopped")
-        self.stopped_early = True
-        self.service.stopService()
+        self.operator.stop()
+
+    def reload(self, places, settings, **more):
+        self.operator.reload(places, settings, **more)
 
     def _log(self, event):
-        self.logged.append(event)
         judge.log_event(self, event)
 
     def report(self):

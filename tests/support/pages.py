@@ -110,8 +110,11 @@ def page(name: str) -> Page:
 
 
 def pages() -> list[Page]:
-    """README and all pages."""
-    return [Page(ROOT / "README.md"), *(Page(path) for path in sorted(DOCS.rglob("*.md")))]
+    """README, SECURITY and all pages."""
+    return [
+        *(Page(ROOT / name) for name in ("README.md", "SECURITY.md")),
+        *(Page(path) for path in sorted(DOCS.rglob("*.md"))),
+    ]
 
 
 def unique(items: Iterable[str]) -> set[str]:

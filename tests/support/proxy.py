@@ -18,8 +18,8 @@ from tests.support.setup import Setup
 from tests.support.tools import CHECKOUT
 from tests.support.waiting import until
 
-_TWISTD = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "mailproxy"]
-_ENVIRONMENT = {"PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "default"}
+TWISTD = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "mailproxy"]
+ENVIRONMENT = {"PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "default"}
 
 
 @frozen
@@ -54,17 +54,19 @@ class Proxy:
 
 
 def start(setup: Setup, inside: Path | None = None) -> Proxy:
-    """Every listener of the setup is open; on SIGUSR1 it reports to the file `inside`."""
+    """Every listener of the setup is open, and signals are heard; on SIGUSR1 it reports to the file `inside`."""
     config = setup.write()
-    command = [*_TWISTD, "--config", config]
-    environment = _ENVIRONMENT if inside is None else _looked_into(inside)
+    command = [*TWISTD, "--config", config]
+    environment = ENVIRONMENT if inside is None else _looked_into(inside)
     daemon = Daemon.start(command, log=setup.folder / "proxy.log", env=environment, cwd=CHECKOUT)
     try:
         daemon.wait_for(*setup.ports.values())
+        proxy = Proxy(daemon, dict(setup.ports))
+        proxy.wait_for_log("ready; listeners: ")
     except AssertionError:
         daemon.stop()
         raise
-    return Proxy(daemon, dict(setup.ports))
+    return proxy
 
 
 @contextmanager
@@ -75,7 +77,7 @@ def running(setup: Setup, inside: Path | None = None) -> Iterator[Proxy]:
         yield proxy
     finally:
         status = proxy.daemon.stop()
-    assert status in {0, -15}, f"ended with {status}:\n{proxy.log}"
+    assert status == 0, f"ended with {status}:\n{proxy.log}"
     assert "Traceback" not in proxy.log, proxy.log
     assert "Unhandled" not in proxy.log, proxy.log
 
@@ -83,11 +85,11 @@ def running(setup: Setup, inside: Path | None = None) -> Iterator[Proxy]:
 def attempt(config: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
     """A start that is expected to end by itself."""
     return subprocess.run(
-        [*_TWISTD, "--config", str(config), *options],
+        [*TWISTD, "--config", str(config), *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
-        env={**_ENVIRONMENT, "PATH": "/usr/bin:/bin"},
+        env={**ENVIRONMENT, "PATH": "/usr/bin:/bin"},
         cwd=CHECKOUT,
         timeout=30,
         check=False,
@@ -96,4 +98,4 @@ def attempt(config: Path, *options: str) -> subprocess.CompletedProcess[bytes]:
 
 def _looked_into(report: Path) -> dict[str, str]:
     path = f"{CHECKOUT}:{CHECKOUT / 'tests' / 'support' / 'inside'}"
-    return _ENVIRONMENT | {"PYTHONPATH": path, "MAILPROXY_TEST_INSIDE": str(report)}
+    return ENVIRONMENT | {"PYTHONPATH": path, "MAILPROXY_TEST_INSIDE": str(report)}

@@ -50,6 +50,10 @@ class Visit:
         self._unread.clear()
         return rest
 
+    def put_back(self, octets: bytes) -> None:
+        """These are read again."""
+        self._unread[:0] = octets
+
     def read_some(self, limit: int) -> bytes:
         """At least one octet, and no more than `limit`."""
         chunk = self.connection.recv(limit)

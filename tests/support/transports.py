@@ -15,12 +15,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 from attrs import define, field, frozen
+from twisted.internet import _newtls
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport
+from twisted.internet.interfaces import IConsumer, IHalfCloseableProtocol, IPushProducer, ITCPTransport, ITLSTransport
 from twisted.internet.task import Clock
+from twisted.protocols import tls
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -321,6 +324,53 @@ class MemoryTransport:
         protocol.connectionLost(Failure(reason))
 
 
+@implementer(ITLSTransport)
+class UpgradableTransport(MemoryTransport):
+    """
+    The same with Twisted's own TLS on top, once it was started.
+
+    `begins` says who made the connection, and so is the client of TLS.
+    """
+
+    streamingProducer = True
+    TLS = False
+
+    def __init__(self, clock: Clock, socket: Socket, *, begins: bool, **more: Any) -> None:
+        super().__init__(clock, socket, **more)
+        self._tlsClientDefault = begins
+
+    def startTLS(self, options: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002 - Twisted's
+        self._as_tcp = True  # TLS closes what is below it with a producer registered
+        with mock.patch.object(tls, "_get_default_clock", return_value=self._clock):
+            _newtls.startTLS(self, options, normal, MemoryTransport)
+
+    def write(self, data: bytes) -> None:
+        if self.TLS:
+            if self.connected:
+                self.protocol.write(data)
+        else:
+            super().write(data)
+
+    def loseConnection(self) -> None:
+        if self.TLS:
+            if self.connected and not self.disconnecting:
+                self.protocol.loseConnection()
+        else:
+            super().loseConnection()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:  # noqa: FBT001 - Twisted's
+        if self.TLS:
+            self.protocol.registerProducer(producer, streaming)
+        else:
+            super().registerProducer(producer, streaming)
+
+    def unregisterProducer(self) -> None:
+        if self.TLS:
+            self.protocol.unregisterProducer()
+        else:
+            super().unregisterProducer()
+
+
 @frozen
 class Step:
     """Something that can happen next."""
@@ -375,9 +425,9 @@ class Network:
         return far
 
     def join(self, one: Any, other: Any, *, as_tcp: bool = False) -> None:
-        """Two protocols are connected with each other."""
+        """Two protocols are connected with each other; the first one has begun."""
         near, far = socket_pair(self._pipe_octets)
-        self._attach(one, near, as_tcp=as_tcp)
+        self._attach(one, near, as_tcp=as_tcp, begins=True)
         self._attach(other, far, as_tcp=as_tcp)
 
     def steps(self) -> list[Step]:
@@ -413,11 +463,12 @@ class Network:
                 return
         raise AssertionError("there is no end of it")
 
-    def _attach(self, protocol: Any, socket: Socket, *, as_tcp: bool) -> None:
+    def _attach(self, protocol: Any, socket: Socket, *, as_tcp: bool, begins: bool = False) -> None:
         self._ports += 1
-        transport = MemoryTransport(
+        transport = UpgradableTransport(
             self.clock,
             socket,
+            begins=begins,
             high_mark=self._high_mark,
             host=IPv4Address("TCP", "127.0.0.1", 2525),
             peer=IPv4Address("TCP", "127.0.0.1", self._ports),

@@ -137,7 +137,7 @@ def events() -> dict[str, set[str]]:
     nodes = trees("session")
     found = {event: set() for event in Flow(nodes, {("Report", "event")}).constants()}
     for call, _ in calls(nodes):
-        if callee(call) in {"_report", "Report"} and isinstance(call.args[0], ast.Constant):
+        if callee(call) in {"report", "Report"} and isinstance(call.args[0], ast.Constant):
             found[call.args[0].value] |= {each.arg for each in call.keywords if each.arg}
             for each in call.args[1:]:
                 assert isinstance(each, ast.Dict)

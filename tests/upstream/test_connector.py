@@ -1,6 +1,8 @@
 """From a destination to a logged-in stream: every step bounded, every failure named, one more try for a token."""
 
+import errno
 import gc
+import os
 import weakref
 
 import pytest
@@ -29,6 +31,7 @@ from mailproxy.errors import (
     DestinationUnusable,
     HostNotFound,
     LacksTLS,
+    LimitReached,
     LoopDetected,
     NameLookupFailed,
     RefusedLogin,
@@ -41,6 +44,7 @@ from mailproxy.sandbox.pki import Authority
 from mailproxy.tls import ClientTLS, Trust
 from mailproxy.upstream import connector as connector_module
 from mailproxy.upstream.connector import Connector
+from mailproxy.upstream.holdoff import HoldOffSettings
 from mailproxy.upstream.stream import UpstreamStream
 from tests.support.transports import Network
 
@@ -95,6 +99,66 @@ class Resolver:
         receiver.resolutionComplete()
 
 
+class Opening:
+    """One session that wants a stream; `result` is None while it waits."""
+
+    def __init__(self, opening):
+        self.opening = opening
+        self.result = None
+        opening.addCallbacks(self._opened, self._failed)
+
+    def _opened(self, stream):
+        self.result = stream
+
+    def _failed(self, failure):
+        self.result = failure.value
+
+
+class Always:
+    """The same login for everybody, and no other."""
+
+    def __init__(self, login):
+        self.current = login
+        self.replaced = 0
+
+    async def login(self):
+        return self.current
+
+    async def replace(self, refused):
+        self.replaced += 1
+
+
+class Renewed:
+    """A token until it is refused, then the next one; fetching that takes until `arrive`."""
+
+    def __init__(self):
+        self.number = 1
+        self.fetching = None
+        self.fetched = 0
+
+    def _current(self):
+        return with_token(f"token {self.number}")
+
+    async def login(self):
+        return self._current()
+
+    async def replace(self, refused):
+        if refused == self._current():
+            if self.fetching is None:
+                self.fetching = []
+                self.fetched += 1
+            waiter = Deferred()
+            self.fetching.append(waiter)
+            await waiter
+        return self._current()
+
+    def arrive(self):
+        self.number += 1
+        waiters, self.fetching = self.fetching, None
+        for waiter in waiters:
+            waiter.callback(None)
+
+
 class Logins:
     """Answers are values, errors, or Deferreds of them."""
 
@@ -121,7 +185,7 @@ class Logins:
 class Setting:
     """A connector, and everything around it."""
 
-    def __init__(self, *answers, ours=False):
+    def __init__(self, *answers, ours=False, max_pending_logins=100):
         self.reactor = MemoryReactorClock()
         self.resolver = Resolver()
         self.reactor.installNameResolver(self.resolver)
@@ -140,7 +204,10 @@ class Setting:
             login_seconds=SECONDS,
             connect_seconds=15.0,
             random=lambda: 0.0,
+            max_pending_logins=max_pending_logins,
+            hold_off=HoldOffSettings(),
         )
+        self.openings = []
 
     def _make_stream(self, login, tls):
         self.streams.append(Stream(self.reactor, login, tls))
@@ -154,6 +221,12 @@ class Setting:
         self.outcome = []
         self.opening = self.connector.open()
         self.opening.addBoth(self.outcome.append)
+        return self
+
+    def crowd(self, number):
+        """So many sessions want a stream at once; the first one is looked at by what is about one."""
+        for _ in range(number):
+            self.openings.append(Opening(self.connector.open()))
         return self
 
     def resolve(self, *addresses):
@@ -176,13 +249,13 @@ class Setting:
         self.connections[number][2].clientConnectionFailed(connector, Failure(error))
         return self
 
-    def refuse(self, *, temporary=False):
-        self.streams[-1].fail(RefusedLogin("535 no", temporary=temporary))
+    def refuse(self, number=-1, *, temporary=False):
+        self.streams[number].fail(RefusedLogin("535 no", temporary=temporary))
         self.network.settle()
         return self
 
-    def let_in(self):
-        self.streams[-1].logged_in("capabilities", pending=False)
+    def let_in(self, number=-1):
+        self.streams[number].logged_in("capabilities", pending=False)
         return self
 
     def advance(self, seconds):
@@ -445,6 +518,285 @@ def test_other_failures_are_no_reason_for_another_try(error):
     assert setting.logins.replaced == []
 
 
+# A login of which nothing is known yet, or that is refused
+
+
+def crowd_with(logins, number, **more):
+    setting = Setting(**more)
+    setting.logins = setting.connector._logins = logins
+    return setting.crowd(number)
+
+
+def results(setting):
+    return [opening.result for opening in setting.openings]
+
+
+def give_up(setting):
+    for opening in setting.openings:
+        opening.opening.cancel()
+    for stream in setting.streams:
+        stream.abort()
+    setting.assert_nothing_left()
+
+
+def in_a_crowd(number, **more):
+    """A crowd whose login is known to be good."""
+    setting = crowd_with(Always(with_password()), 1, **more).resolve().connected().let_in()
+    setting.streams.pop().abort()
+    setting.network.settle()
+    setting.openings.clear()
+    setting.reactor.tcpClients.clear()
+    return setting.crowd(number)
+
+
+def test_a_wrong_password_is_tried_once_not_once_per_session():
+    setting = crowd_with(Always(with_password()), 50).resolve().connected()
+    assert len(setting.connections) == 1
+    setting.refuse()
+    assert {str(result) for result in results(setting)} == {"535 no", "not tried again so soon: 535 no"}
+    assert {type(result) for result in results(setting)} == {RefusedLogin}
+    setting.crowd(50)
+    assert len(setting.connections) == len(setting.resolver.asked) == 1
+    setting.assert_nothing_left()
+
+
+def test_once_it_is_known_to_be_good_all_log_in_at_once():
+    setting = crowd_with(Always(with_password()), 10).resolve().connected().let_in()
+    assert [type(result) for result in results(setting)] == [Stream] + [type(None)] * 9
+    assert len(setting.resolver.asked) == 10
+    give_up(setting)
+
+
+def test_the_first_one_may_give_up_and_the_next_one_tries():
+    setting = crowd_with(Always(with_password()), 3).resolve().connected()
+    setting.openings[0].opening.cancel()
+    assert len(setting.resolver.asked) == 2
+    setting.resolve().connected().let_in()
+    assert setting.openings[1].result is setting.streams[1]
+    give_up(setting)
+
+
+def test_who_waits_for_the_first_one_has_his_own_deadline():
+    setting = crowd_with(Always(with_password()), 1).resolve().connected().advance(12)
+    setting.crowd(1).advance(5)
+    setting.refuse(temporary=True).resolve().connected().advance(10)
+    assert setting.openings[1].result is None
+    setting.advance(6)
+    assert str(setting.openings[1].result).startswith("no login within 20 s: we were waiting for the greeting")
+    setting.assert_nothing_left()
+
+
+def test_who_waits_for_the_first_one_too_long_says_so():
+    late = Deferred()
+    setting = Setting(late, with_password()).crowd(2)
+    setting.advance(15)
+    late.callback(with_password())
+    setting.advance(6)
+    words = "no login within 20 s: we were waiting for another session to try the same login"
+    assert words in [str(result) for result in results(setting)]
+    give_up(setting)
+
+
+def test_when_a_login_is_refused_all_at_once_others_do_not_show_it():
+    setting = in_a_crowd(4)
+    for asked in setting.resolver.asked[1:4]:
+        asked[1].addressResolved(V4)
+        asked[1].resolutionComplete()
+    for number in range(3):
+        setting.connected(number)
+    setting.streams[0].shown = setting.streams[1].shown = True
+    setting.refuse(0)
+    assert [str(result) for result in results(setting)] == [
+        "535 no",
+        "None",
+        "not tried again so soon: 535 no",
+        "not tried again so soon: 535 no",
+    ]
+    setting.refuse(1)
+    assert str(setting.openings[1].result) == "535 no"
+    setting.assert_nothing_left()
+
+
+def test_who_still_looks_the_name_up_or_connects_does_not_go_on_with_it(second_opinions):
+    setting = in_a_crowd(3)
+    for _, receiver in setting.resolver.asked[1:3]:
+        receiver.addressResolved(V4)
+        receiver.resolutionComplete()
+    setting.connected(0).refuse(0)
+    assert [str(result) for result in results(setting)] == ["535 no"] + ["not tried again so soon: 535 no"] * 2
+    assert setting.reactor.connectors[-1].stoppedConnecting
+    assert second_opinions == []
+    setting.assert_nothing_left()
+
+
+def test_a_token_that_is_refused_is_replaced_once_for_all():
+    setting = crowd_with(Renewed(), 20).resolve().connected().refuse()
+    assert setting.logins.fetched == 1
+    setting.logins.arrive()
+    assert len(setting.streams) == 2
+    setting.resolve().connected().let_in()
+    assert len(setting.streams) == 20 + 1
+    assert {stream.login.credentials.token for stream in setting.streams[1:]} == {"token 2"}
+    assert setting.logins.fetched == 1
+    give_up(setting)
+
+
+def test_a_fresh_token_is_tried_by_one_session_at_first():
+    setting = crowd_with(Renewed(), 5).resolve().connected().refuse()
+    setting.logins.arrive()
+    setting.resolve().connected().refuse()
+    assert {type(result) for result in results(setting)} == {RefusedLogin}
+    assert len(setting.connections) == 2
+    setting.assert_nothing_left()
+
+
+# A mail server that is not reached
+
+
+def test_a_mail_server_that_is_not_reached_is_left_alone_for_a_while():
+    setting = crowd_with(Always(with_password()), 3).resolve().unconnected(failures.ConnectionRefusedError())
+    setting.advance(0.3).advance(0.9).crowd(3)
+    assert {type(result) for result in results(setting)} == {Unreachable}
+    assert str(setting.openings[-1].result) == (
+        "not tried again so soon: no connection to mail.test:587: connection refused"
+    )
+    assert len(setting.connections) == 1
+    setting.advance(0.1).crowd(3)
+    assert len(setting.resolver.asked) == 2
+    setting.resolve().connected().let_in()
+    assert setting.openings[6].result is setting.streams[-1]
+    give_up(setting)
+
+
+def test_a_mail_server_that_stays_silent_is_left_alone_too():
+    setting = crowd_with(Always(with_password()), 2).resolve().connected().advance(10)
+    setting.crowd(1).advance(10)
+    words = "no login within 20 s: we were waiting for the greeting"
+    assert {str(result) for result in results(setting)} == {words, f"not tried again so soon: {words}"}
+    setting.crowd(1)
+    assert type(setting.openings[-1].result) is RefusedSession
+    setting.assert_nothing_left()
+
+
+def test_time_that_was_lost_before_is_not_the_mail_servers_fault():
+    late = Deferred()
+    setting = Setting(late, with_password()).crowd(1).advance(11)
+    late.callback(with_password())
+    setting.resolve().connected().advance(10)
+    assert type(setting.openings[0].result) is RefusedSession
+    setting.crowd(1)
+    assert setting.openings[1].result is None
+    give_up(setting)
+
+
+@pytest.mark.parametrize("change", [{"host": "other.test"}, {"mode": TLSMode.NONE}])
+def test_another_address_is_not_held_off(change):
+    setting = crowd_with(Always(with_password()), 1).resolve().unconnected(failures.ConnectionRefusedError())
+    setting.advance(0.3)
+    setting.logins.current = with_password(**change)
+    setting.crowd(1)
+    assert len(setting.resolver.asked) == 2
+    give_up(setting)
+
+
+def test_another_password_is_held_off_where_nobody_is_reached():
+    setting = crowd_with(Always(with_password()), 1).resolve().unconnected(failures.ConnectionRefusedError())
+    setting.advance(0.3)
+    setting.logins.current = with_password("another")
+    setting.crowd(1)
+    assert type(setting.openings[1].result) is Unreachable
+    setting.assert_nothing_left()
+
+
+def test_a_mail_server_that_refuses_sessions_is_reached():
+    setting = crowd_with(Always(with_password()), 1).resolve().connected()
+    setting.streams[0].fail(RefusedSession("421 busy"))
+    setting.crowd(1)
+    assert setting.openings[1].result is None
+    give_up(setting)
+
+
+def test_of_many_who_miss_a_name_one_asks_why(monkeypatch):
+    answer, asked = Deferred(), []
+
+    async def classify(reactor, host):
+        asked.append(host)
+        return await answer
+
+    monkeypatch.setattr(connector_module, "classify_lookup_failure", classify)
+    setting = in_a_crowd(20)
+    for _, receiver in setting.resolver.asked[1:]:
+        receiver.resolutionComplete()
+    setting.openings[0].opening.cancel()
+    answer.callback(HostNotFound("no such name"))
+    assert {str(opening.result) for opening in setting.openings[1:]} == {"no such name"}
+    assert asked == [HOST]
+    setting.assert_nothing_left()
+
+
+# Turns
+
+
+def test_only_so_many_log_in_at_a_time():
+    setting = in_a_crowd(5, max_pending_logins=2)
+    assert len(setting.resolver.asked) == 1 + 2
+    setting.resolve().connected().let_in()
+    assert len(setting.resolver.asked) == 1 + 3
+    give_up(setting)
+
+
+def test_who_waits_for_his_turn_too_long_is_told_to_come_back_later():
+    setting = in_a_crowd(0, max_pending_logins=1)
+    slow = Deferred()
+    setting.connector._logins = Logins(slow, with_password())
+    setting.crowd(1).advance(1)
+    setting.crowd(1).resolve().connected().advance(1)
+    slow.callback(with_password())
+    setting.advance(18)
+    assert type(setting.openings[0].result) is LimitReached
+    assert str(setting.openings[0].result) == "no turn within 20 s: we were waiting for our turn to log in"
+    assert setting.openings[1].result is None
+    setting.advance(1)
+    assert type(setting.openings[1].result) is RefusedSession
+    setting.assert_nothing_left()
+
+
+def test_who_got_his_turn_too_late_waited_for_it_and_not_for_the_mail_server():
+    setting = in_a_crowd(4, max_pending_logins=1).resolve().connected().advance(12)
+    setting.let_in().resolve().connected().advance(SECONDS - 12)
+    late = results(setting)[1:]
+    assert {type(result) for result in late} == {LimitReached}
+    assert {str(result) for result in late} == {"no turn within 20 s: we were waiting for our turn to log in"}
+    give_up(setting)
+
+
+def test_who_got_his_turn_in_good_time_waited_for_the_mail_server():
+    setting = in_a_crowd(2, max_pending_logins=1).resolve().connected().advance(8)
+    setting.let_in().resolve().connected().advance(SECONDS - 8)
+    assert type(setting.openings[1].result) is RefusedSession
+    give_up(setting)
+
+
+def test_who_gives_up_waiting_for_his_turn_leaves_the_queue():
+    setting = in_a_crowd(3, max_pending_logins=1)
+    setting.openings[1].opening.cancel()
+    setting.resolve().connected().let_in()
+    assert len(setting.resolver.asked) == 1 + 2
+    setting.openings[2].opening.cancel()
+    assert not setting.connector._turns._waiting
+    setting.crowd(1)
+    assert len(setting.resolver.asked) == 1 + 3
+    give_up(setting)
+
+
+def test_a_crowd_behind_a_mail_server_that_went_away_is_told_at_once():
+    setting = in_a_crowd(2000, max_pending_logins=1)
+    setting.resolve().unconnected(failures.ConnectionRefusedError()).advance(0.5)
+    assert {type(result) for result in results(setting)} == {Unreachable}
+    assert len(setting.resolver.asked) == 1 + 1
+    setting.assert_nothing_left()
+
+
 # What can be wrong
 
 
@@ -463,11 +815,34 @@ def test_an_error_of_the_lookup_is_passed_on(error):
         (failures.TimeoutError(), "no answer in time"),
         (failures.ConnectBindError(), "ConnectBindError"),
         (failures.ConnectError(osError=99, string="secret words"), "ConnectError"),
+        (OSError(errno.EAFNOSUPPORT, "secret words"), "OSError"),
     ],
 )
 def test_no_connection(error, why):
     setting = Setting(with_password()).open().resolve().unconnected(error).advance(1)
     assert setting.failed(Unreachable) == f"no connection to mail.test:587: {why}"
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+@pytest.mark.parametrize("kind", [failures.ConnectBindError, OSError])
+def test_no_descriptor_is_our_own_limit(number, kind):
+    setting = Setting(with_password(), with_password()).open().resolve().unconnected(kind(number, "secret words"))
+    setting.advance(1)
+    assert setting.failed(LimitReached) == f"no connection to mail.test:587: {os.strerror(number).lower()}"
+    setting.open()
+    assert setting.outcome == []
+    setting.opening.cancel()
+
+
+def test_a_system_that_gives_no_socket_is_no_mistake_of_ours(monkeypatch):
+    setting = Setting(with_password()).open()
+
+    def connect(*arguments, **more):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(setting.reactor, "connectTCP", connect)
+    setting.resolve().advance(1)
+    setting.failed(LimitReached)
 
 
 def test_no_connection_to_any_of_several_addresses():

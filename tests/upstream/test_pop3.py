@@ -176,10 +176,21 @@ def test_no_common_way_to_log_in(credentials, capabilities, more):
     failed(stream, LacksMechanism)
 
 
+@pytest.mark.parametrize("said", [SECRET, b64encode(SECRET.encode()).decode()])
+def test_a_secret_among_the_mechanisms_is_not_quoted(said):
+    stream = connect(credentials=alice())
+    greet(stream, b"SASL GSSAPI " + said.encode())
+    words = str(failed(stream, LacksMechanism))
+    assert "which offers: GSSAPI <secret>" in words
+    assert said not in words
+
+
 def test_plain_goes_with_its_initial_response():
     stream = connect(credentials=alice())
+    assert not stream.shown
     line = greet(stream, b"SASL PLAIN")
     assert b64decode(line.split()[2]) == b"\0alice\0" + SECRET.encode()
+    assert stream.shown
     arrive(stream)
 
 
@@ -304,8 +315,10 @@ def test_octets_during_the_handshake_are_no_conversation():
     failed(stream, Violation)
 
 
-def test_required_tls_is_required():
-    stream = connect(TLSMode.REQUIRED, alice())
+@pytest.mark.parametrize("credentials", [alice(), None])
+@pytest.mark.parametrize("allow", [False, True])
+def test_required_tls_is_required(credentials, allow):
+    stream = connect(TLSMode.REQUIRED, credentials, allow=allow)
     assert greet(stream, b"USER") == b""
     failed(stream, LacksTLS)
 

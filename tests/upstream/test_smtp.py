@@ -100,8 +100,10 @@ def test_no_login_is_ready_after_ehlo():
 
 def test_plain_goes_with_its_initial_response():
     stream = connect(credentials=alice())
+    assert not stream.shown
     greet(stream, b"AUTH LOGIN PLAIN CRAM-MD5")
     line = sent(stream)
+    assert stream.shown
     assert line.startswith(b"AUTH PLAIN ")
     assert b64decode(line.split()[2]) == b"\0alice\0" + SECRET.encode()
     stream.dataReceived(b"235 2.7.0 Ok\r\n")
@@ -206,8 +208,10 @@ def test_not_one_octet_may_wait_behind_the_reply_to_starttls(more):
     assert stream.transport.tls is None
 
 
-def test_required_tls_is_required():
-    stream = connect(TLSMode.REQUIRED, alice())
+@pytest.mark.parametrize("credentials", [alice(), None])
+@pytest.mark.parametrize("allow", [False, True])
+def test_required_tls_is_required(credentials, allow):
+    stream = connect(TLSMode.REQUIRED, credentials, allow=allow)
     greet(stream, b"AUTH PLAIN")
     failed(stream, LacksTLS)
     assert sent(stream) == b""
@@ -244,6 +248,15 @@ def test_no_common_mechanism():
     token = connect(credentials=bearer())
     greet(token, b"AUTH PLAIN LOGIN")
     failed(token, LacksMechanism)
+
+
+@pytest.mark.parametrize("said", [SECRET, b64encode(SECRET.encode()).decode()])
+def test_a_secret_among_the_mechanisms_is_not_quoted(said):
+    stream = connect(credentials=alice())
+    greet(stream, b"AUTH GSSAPI " + said.encode())
+    words = str(failed(stream, LacksMechanism))
+    assert "which offers: GSSAPI <secret>" in words
+    assert said not in words
 
 
 def test_the_order_of_the_destination_counts():

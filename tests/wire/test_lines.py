@@ -157,6 +157,13 @@ def test_an_over_long_line_takes_no_room_and_is_counted():
     assert buffer.skipped == 101 * 5000 + 2
 
 
+@pytest.mark.parametrize("cutter", [lambda data: [data], octets], ids=["whole", "octet by octet"])
+def test_what_stands_before_a_lone_lf_in_an_over_long_line_is_counted(cutter):
+    seen, buffer = read(cutter(b"x" * 5000 + b"\nQUIT\r\n"))
+    assert seen == [TOO_LONG, BARE]
+    assert buffer.skipped == 4999
+
+
 def test_a_lone_lf_is_an_error_however_often_one_asks():
     buffer = LineBuffer(LIMIT)
     buffer.feed(b"a\nb\r\n")

@@ -17,6 +17,7 @@ from mailproxy.wire.pop3 import (
     parse_capabilities,
     parse_command,
     parse_status,
+    relayed,
 )
 
 COMMANDS = [
@@ -139,6 +140,11 @@ def test_what_is_relayed_is_one_clean_line(line):
 def test_a_status_line_is_ok_or_err(line, positive, code, text):
     status = parse_status(line)
     assert (status.positive, status.response_code, status.text) == (positive, code, text)
+
+
+def test_a_status_line_is_relayed_octet_for_octet_but_for_what_could_harm():
+    assert relayed(b"-ERR [SYS/TEMP] sp\xc3\xa4ter\t!") == b"-ERR [SYS/TEMP] sp\xc3\xa4ter\t!"
+    assert relayed(b"+OK \x1b[2J\x08\x7f\x0c\x01 \xff") == b"+OK ?[2J???? \xff"
 
 
 @pytest.mark.parametrize(

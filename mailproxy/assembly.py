@@ -1,0 +1,169 @@
+"""
+Puts the chain together for one listener, out of its recipe.
+
+Each (destination, tenant) gets its own factory, its own connector and its own logins.  They share code, the
+certificate authorities that are trusted, and the number of sessions there may be in all.
+
+What has the same recipe is the same thing: a listener whose TLS changes keeps its connector, with all that this knows
+of refused logins; one that moves to another port keeps its counters; tokens and destinations stay cached as long as
+anybody uses the place where they came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+import attrs
+from attrs import frozen
+
+from mailproxy.checks import ServerTLS, trust_of
+from mailproxy.config import ListenerTLSConfig, TrustConfig
+from mailproxy.destination.model import Login, MailProtocol
+from mailproxy.downstream.factory import SessionFactory
+from mailproxy.downstream.pop3 import POP3ServerFactory
+from mailproxy.downstream.protocol import Surroundings
+from mailproxy.downstream.rooms import Door, Rooms
+from mailproxy.downstream.smtp import SMTPServerFactory
+from mailproxy.errors import ConfigError
+from mailproxy.listeners import Keeper
+from mailproxy.observe.sessions import ListenerLog
+from mailproxy.places import Places
+from mailproxy.recipes import Identity, Order, Recipe, UpstreamRecipe
+from mailproxy.shared import Shared
+from mailproxy.tls import ClientTLS, StrictClientTLS, TrustSource
+from mailproxy.upstream.connector import Connector
+from mailproxy.upstream.farewells import Farewells
+from mailproxy.upstream.holdoff import HoldOffSettings
+from mailproxy.upstream.pop3 import POP3Upstream
+from mailproxy.upstream.smtp import SMTPUpstream
+from mailproxy.upstream.stream import UpstreamStream
+
+
+@frozen
+class Tools:
+    """
+    What is made is made with these; tests and simulations bring their own.
+
+    `client_tls` secures connections to mail servers and services, `server_tls` those of mail clients; `random` gives
+    numbers from 0 to 1, for pauses.
+    """
+
+    reactor: Any
+    client_tls: Callable[[TrustSource], ClientTLS]
+    server_tls: ServerTLS
+    random: Callable[[], float]
+
+
+@frozen
+class Kind:
+    """What one protocol is made of; a third protocol is one more row in `KINDS`."""
+
+    factory: Any
+    stream: Callable[[Any, UpstreamRecipe], Callable[..., UpstreamStream]]
+
+
+def _smtp_stream(reactor: Any, recipe: UpstreamRecipe) -> Callable[..., UpstreamStream]:
+    return partial(SMTPUpstream, reactor, ehlo_name=recipe.ehlo_name, own_name=recipe.own_name)
+
+
+def _pop3_stream(reactor: Any, _recipe: UpstreamRecipe) -> Callable[..., UpstreamStream]:
+    return partial(POP3Upstream, reactor)
+
+
+KINDS = {
+    MailProtocol.SMTP: Kind(SMTPServerFactory, _smtp_stream),
+    MailProtocol.POP3: Kind(POP3ServerFactory, _pop3_stream),
+}
+
+
+@frozen
+class Standing:
+    """What belongs to a listener by its name, and outlives its settings."""
+
+    log: ListenerLog
+    door: Door
+
+
+class Assembly:
+    """
+    Makes keepers.
+
+    Args:
+        tools: to make them with.
+        rooms: of the whole process.
+        is_ours: whether an address that we connected to, from another, is one of our own listeners.
+    """
+
+    def __init__(self, tools: Tools, rooms: Rooms, is_ours: Callable[[Any, Any], bool]) -> None:
+        self._tools = tools
+        self._reactor = tools.reactor
+        self._is_ours = is_ours
+        self.farewells = Farewells()
+        self._client_tls = Shared(self._make_client_tls)
+        self._places = Places(tools.reactor, self._client_tls, tools.random)
+        self._connectors = Shared(self._connector)
+        self._server_tls = Shared(self._make_server_tls)
+        self._standings: Shared[Identity, Standing] = Shared(
+            lambda who, _: Standing(ListenerLog(who.destination, who.tenant), rooms.door(who.tenant))
+        )
+
+    def keeper(self, order: Order) -> Keeper:
+        """
+        All that an order asks for, but for the port.
+
+        Raises:
+            ConfigError: a file that the configuration names cannot be used any more.
+        """
+        with ExitStack() as end:
+            standing = self._standings.take(order.recipe.identity, end)
+            factory = self._factory(order.recipe, standing, end)
+            return Keeper(order, factory, standing.door, end.pop_all())
+
+    def _factory(self, recipe: Recipe, standing: Standing, end: ExitStack) -> SessionFactory:
+        around = Surroundings(
+            clock=self._reactor,
+            open_upstream=self._connectors.take(recipe.upstream, end).open,
+            timeouts=recipe.waits,
+            stall_seconds=recipe.stall_seconds,
+            close_seconds=recipe.close_seconds,
+            upstream_quit_seconds=recipe.upstream_quit_seconds,
+            overload_seconds=recipe.overload_seconds,
+            min_content_rate=recipe.min_content_rate,
+            encryption=recipe.policy.encryption,
+            server_tls=None if recipe.tls is None else self._server_tls.take((recipe.tls, recipe.tls_where), end),
+        )
+        kind = KINDS[recipe.upstream.protocol]
+        factory: SessionFactory = kind.factory(recipe.policy, around, standing.log, standing.door)
+        return factory
+
+    def _connector(self, recipe: UpstreamRecipe, end: ExitStack) -> Connector:
+        return Connector(
+            self._reactor,
+            self._places.logins(recipe, end),
+            self._client_tls.take(recipe.source.trust, end),
+            partial(self._stream, recipe),
+            is_ours=self._is_ours,
+            login_seconds=recipe.login_seconds,
+            connect_seconds=recipe.connect_seconds,
+            random=self._tools.random,
+            max_pending_logins=recipe.max_pending_logins,
+            hold_off=HoldOffSettings(**attrs.asdict(recipe.hold_off)),
+        )
+
+    def _stream(self, recipe: UpstreamRecipe, login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
+        make = KINDS[recipe.protocol].stream(self._reactor, recipe)
+        stream = make(login, tls=tls, allow_plaintext_auth=recipe.allow_plaintext_auth)
+        stream.farewells = self.farewells
+        return stream
+
+    def _make_client_tls(self, recipe: TrustConfig, _: ExitStack) -> ClientTLS:
+        trust, problems = trust_of(recipe, "trust.", self._reactor)
+        if problems:
+            raise ConfigError(problems)
+        return self._tools.client_tls(trust)
+
+    def _make_server_tls(self, recipe: tuple[ListenerTLSConfig, str], _: ExitStack) -> Any:
+        return self._tools.server_tls(*recipe, self._reactor.seconds)

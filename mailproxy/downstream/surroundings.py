@@ -1,0 +1,70 @@
+"""
+What all sessions of one listener share, and what each of them is given: a way to a mail server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+from attrs import frozen
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+
+from mailproxy.session.actions import Waiting
+from mailproxy.session.encryption import Encryption
+
+
+class Upstream(Protocol):
+    """A logged-in stream to a mail server; `upstream.stream.UpstreamStream` provides it."""
+
+    capabilities: object
+    transport: Any
+    login: Any
+
+    def hand_over(self, owner: Any, producer: Any) -> None:
+        """Octets and the end of the connection are told to `owner` from now on, a full buffer to `producer`."""
+
+    def write(self, raw: bytes) -> None:
+        """Send exact octets."""
+
+    def quoted(self, text: bytes) -> str:
+        """Words of the mail server, fit for the log."""
+
+    def concealed(self, text: bytes) -> bytes:
+        """Words of the mail server, fit for its client."""
+
+    def abort(self) -> None:
+        """End at once."""
+
+    def release(self, seconds: float) -> None:
+        """End politely."""
+
+
+@frozen
+class Surroundings:
+    """
+    What all sessions of one listener share.
+
+    `open_upstream` is this tenant's own way to this destination; its Deferred fires at once when it is cancelled.
+    `timeouts` are seconds, one for each wait but that for the login, which has its own.  In a crowd a client has no
+    more than `overload_seconds` for each of the two waits before its first command: a handshake, and that command.
+    `min_content_rate` is in octets per second, 0 for none.  `server_tls` is needed where `encryption` is anything but
+    plain text.
+    """
+
+    clock: IReactorTime
+    open_upstream: Callable[[], Deferred[Any]]
+    timeouts: Mapping[Waiting, float]
+    stall_seconds: float
+    close_seconds: float
+    upstream_quit_seconds: float
+    overload_seconds: float = 10.0
+    min_content_rate: float = 0.0
+    encryption: Encryption = Encryption.PLAINTEXT
+    server_tls: IOpenSSLServerConnectionCreator | None = None
+
+    def seconds(self, waiting: Waiting, *, hurried: bool) -> float:
+        """The bound of a wait that comes before the client's first command."""
+        seconds = self.timeouts[waiting]
+        return min(seconds, self.overload_seconds) if hurried else seconds

@@ -1,0 +1,147 @@
+"""
+Clients that find no place: each is told so, and most are listened to until they have heard it.
+
+Also what the log says of them.  How many there are is for them to say, and a line for each would be one more thing to
+fill up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import LogLevel
+
+from mailproxy.deadline import Deadline
+from mailproxy.downstream.connection import ClientConnection
+from mailproxy.downstream.rooms import Limit
+from mailproxy.downstream.surroundings import Surroundings
+from mailproxy.observe.sessions import ListenerLog
+from mailproxy.session.encryption import Encryption
+
+FOLD_SECONDS = 60.0
+"""Clients that are turned away within that time of a line in the log share the next one."""
+
+
+class TurnedAway(ClientConnection):
+    """
+    Tells a client that there is no place for it, makes sure that it hears that, and closes.
+
+    Args:
+        raw: what it is told.
+        around: of the listener.
+        log: of the listener.
+        done: called once, when the connection is gone.
+    """
+
+    def __init__(self, raw: bytes, around: Surroundings, log: ListenerLog, done: Callable[[TurnedAway], None]) -> None:
+        super().__init__(around, hurried=True)
+        self._raw = raw
+        self._log = log
+        self._done = done
+
+    def ready(self) -> None:
+        """The client is told, and that is all."""
+        self.transport.write(self._raw)
+        self.see_off()
+
+    def handshake_failed(self, sentence: str) -> None:
+        """Whoever cannot be told, is not."""
+
+    def client_gone(self) -> None:
+        """Nothing is left."""
+        self._done(self)
+
+    def crashed(self) -> None:
+        """The listener goes on."""
+        self._log.crashed("internal error while a client was turned away", None)
+        self.give_up()
+
+    def drain(self) -> None:
+        """The listener goes away: who is not talked to yet will not be."""
+        if self._handshaking:
+            self.give_up()
+
+
+class Dismissed(TurnedAway):
+    """
+    The same without patience, for when many come at once: the words are on their way, or dropped, when it closes.
+    """
+
+    def connectionMade(self) -> None:
+        """The client is told if that takes no handshake, and it is over."""
+        self._connected = True
+        self.dismiss(b"" if self._around.encryption is Encryption.IMPLICIT else self._raw)
+
+
+class Folded:
+    """
+    Lines of one kind: the first one at once, then one a minute with the number of those that were left out.
+
+    Args:
+        clock: measures the minute.
+        log: of the listener.
+        more: the line for many, with a place for their `counts`.
+    """
+
+    def __init__(self, clock: IReactorTime, log: ListenerLog, more: str) -> None:
+        self._log = log
+        self._more = more
+        self._deadline = Deadline(clock)
+        self._folding = False
+        self._counts: Counter[Limit] = Counter()
+
+    def note(self, limit: Limit, text: str) -> None:
+        """It has happened once more, because of that limit."""
+        if self._folding:
+            self._counts[limit] += 1
+        else:
+            self._say(text)
+
+    def flush(self) -> None:
+        """What was not said yet is said now."""
+        self._deadline.clear()
+        self._folding = False
+        if self._counts:
+            which = ", ".join(f"{count} {limit.value}" for limit, count in self._counts.items())
+            self._counts.clear()
+            self._say(self._more.format(counts=which))
+
+    def stop(self) -> None:
+        """The same, and no timer is left."""
+        self.flush()
+        self._deadline.clear()
+        self._folding = False
+
+    def _say(self, text: str) -> None:
+        self._log.emit(LogLevel.warn, text)
+        self._folding = True
+        self._deadline.set(FOLD_SECONDS, self.flush)
+
+
+class Refusals:
+    """
+    What the log says of clients that find no place, and of those that lose theirs to others because they say nothing.
+    """
+
+    def __init__(self, clock: IReactorTime, log: ListenerLog) -> None:
+        self._log = log
+        self._turned_away = Folded(clock, log, "too many sessions: more clients were turned away, {counts}")
+        self._made_room = Folded(clock, log, "too many sessions: more silent clients made room for others, {counts}")
+
+    def turned_away(self, peer: str, limit: Limit) -> None:
+        """A client from there has met that limit."""
+        self._log.turned_away(limit.name.lower())
+        text = f"too many sessions {limit.value}: the client at {peer} was turned away"
+        self._turned_away.note(limit, text)
+
+    def made_room(self, peer: str, limit: Limit) -> None:
+        """A client from there is not needed as much as another that has met that limit."""
+        text = f"too many sessions {limit.value}: the client at {peer} said nothing and made room for another"
+        self._made_room.note(limit, text)
+
+    def stop(self) -> None:
+        """All is said, and no timer is left."""
+        self._turned_away.stop()
+        self._made_room.stop()

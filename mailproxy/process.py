@@ -1,0 +1,114 @@
+"""
+The proxy as a process of its own: signals, the service manager, the configuration file.
+
+All of that is left out where the proxy is a part of something else, as in tests and simulations.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import MutableMapping
+from functools import partial
+from threading import Thread
+from typing import Any, Protocol
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+
+from mailproxy.config import Config
+from mailproxy.notify import Notifier
+from mailproxy.signals import Install, Signals
+from mailproxy.watch import Watch
+
+_log = Logger(namespace="mailproxy.process")
+
+
+class Proxy(Protocol):
+    """What there is to run."""
+
+    config: Config
+    listeners: list[Any]
+
+    def privilegedStartService(self) -> None:
+        """All ports are bound."""
+
+    def startService(self) -> None:
+        """It serves."""
+
+    def stopService(self) -> Deferred[None]:
+        """It ends, in good order."""
+
+    def hurry(self) -> None:
+        """It ends at once."""
+
+    def reload(self, config: Config) -> Deferred[list[str]]:
+        """Another configuration is in use, or has these problems."""
+
+
+class Process(Service):
+    """
+    Runs a proxy from the first port to the last farewell.
+
+    Args:
+        proxy: to run.
+        reactor: the process's own.
+        seen: the fingerprint of the configuration file when it was loaded.
+        environ: of the process.
+        install: sets the handler of a signal.
+    """
+
+    def __init__(
+        self,
+        proxy: Proxy,
+        reactor: Any,
+        seen: bytes | None,
+        environ: MutableMapping[str, str],
+        *,
+        install: Install = signal.signal,
+    ) -> None:
+        self._proxy = proxy
+        self._reactor = reactor
+        self._notifier = Notifier(reactor, environ)
+        self._watch = Watch(reactor, proxy, seen, loading=self._notifier.reloading, loaded=self._loaded)
+        self._signals = Signals(reactor, stop=reactor.stop, hurry=proxy.hurry, reload=self._watch.load, install=install)
+
+    def privilegedStartService(self) -> None:
+        """All ports are bound; from now on a signal is heard."""
+        self._signals.install()
+        self._proxy.privilegedStartService()
+
+    def startService(self) -> None:
+        """The proxy serves as soon as the reactor runs."""
+        super().startService()
+        self._proxy.startService()
+        self._reactor.callWhenRunning(self._running)
+
+    def stopService(self) -> Deferred[None]:
+        """The proxy has ended, in good order or at its deadlines."""
+        super().stopService()
+        self._watch.stop()
+        self._notifier.stopping("stopping: sessions may finish what they are in the middle of")
+        return maybeDeferred(self._proxy.stopService).addBoth(self._ended)
+
+    def _running(self) -> None:
+        self._signals.install()
+        # A thread that waits for a name service must not hold up the end: see `_ended`.
+        self._reactor.getThreadPool().threadFactory = partial(Thread, daemon=True)
+        self._watch.start()
+        self._notifier.start()
+        self._notifier.ready(self._status)
+        _log.info("ready; listeners: {count}", count=len(self._proxy.listeners))
+
+    @property
+    def _status(self) -> str:
+        return f"listeners: {len(self._proxy.listeners)}"
+
+    def _loaded(self, current: bool) -> None:  # noqa: FBT001 - the one thing there is to say
+        more = "" if current else "; a changed configuration is not in use, see the log"
+        self._notifier.ready(f"{self._status}{more}")
+
+    def _ended(self, result: Any) -> Any:
+        self._notifier.stop()
+        self._reactor.getThreadPool().threads.clear()  # those for which it would wait
+        return result

@@ -1,0 +1,48 @@
+"""
+What an SMTP client is told, in order, and for how long we bear with it.
+"""
+
+from __future__ import annotations
+
+from mailproxy.session.reply_queue import ReplyQueue
+from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.wire.smtp import format_reply
+
+
+class Answers:
+    """
+    The replies of a session, and the count of errors and idle talk since the last message that was accepted.
+    """
+
+    def __init__(self, policy: SMTPPolicy) -> None:
+        self._policy = policy
+        self._errors = self._junk = 0
+        self.replies = ReplyQueue()
+
+    def say(self, raw: bytes) -> None:
+        """A reply of our own."""
+        self.replies.say(raw)
+
+    def complain(self, raw: bytes, *, outcome: str | None = None) -> None:
+        """A negative reply of our own; too many of them end the session, as `outcome` does at once."""
+        self.replies.say(raw, outcome)
+        self._errors += 1
+        if self._errors >= self._policy.max_errors:
+            self._too_many()
+
+    def count_junk(self) -> None:
+        """The client's command led nowhere; too many of them end the session, too."""
+        self._junk += 1
+        if self._junk > self._policy.max_junk_commands:
+            self._too_many()
+
+    def end(self, raw: bytes, outcome: str) -> None:
+        """The session ends behind this reply and those before it."""
+        self.replies.say(raw, outcome)
+
+    def forgive(self) -> None:
+        """Errors and idle talk are counted anew."""
+        self._errors = self._junk = 0
+
+    def _too_many(self) -> None:
+        self.end(format_reply(421, "4.7.0", "Too many errors"), "too_many_errors")

@@ -1,0 +1,160 @@
+"""
+A restart behind sockets that somebody else holds, as systemd does: nobody is refused, whenever they come.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from tests.support.ports import free_port
+from tests.support.programs import Daemon
+from tests.support.proxy import ENVIRONMENT, TWISTD
+from tests.support.scripts import Household
+from tests.support.tools import CHECKOUT
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.integration
+
+RESTARTS = 3
+CLIENTS = 4
+PATIENCE_SECONDS = 30.0
+
+
+@define
+class Crowd:
+    """Clients that come one after the other, each for a greeting; `answers` counts what they hear."""
+
+    family: int
+    address: object
+    answers: Counter[str] = field(factory=Counter)
+    _over: threading.Event = field(factory=threading.Event)
+    _threads: list[threading.Thread] = field(factory=list)
+
+    def begin(self) -> None:
+        """They come."""
+        self._threads = [threading.Thread(target=self._come) for _ in range(CLIENTS)]
+        for thread in self._threads:
+            thread.start()
+
+    def end(self) -> None:
+        """They have all been answered."""
+        self._over.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _come(self) -> None:
+        while not self._over.is_set():
+            self.answers[self._visit()] += 1
+            self._over.wait(0.005)
+
+    def _visit(self) -> str:
+        try:
+            with socket.socket(self.family) as client:
+                client.settimeout(PATIENCE_SECONDS)
+                client.connect(self.address)
+                words = client.recv(1000)
+                client.sendall(b"QUIT\r\n")
+                return words[:4].decode() or "closed without a word"
+        except OSError as error:
+            return str(error)
+
+
+@pytest.fixture(params=["INET", "UNIX"])
+def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket.socket]:
+    """The socket that outlives every proxy."""
+    with socket.socket(getattr(socket, f"AF_{request.param}")) as opened:
+        opened.bind(("127.0.0.1", 0) if request.param == "INET" else str(tmp_path / "mail"))
+        opened.listen(1024)
+        yield opened
+
+
+@pytest.fixture
+def household(tmp_path: Path, listening: socket.socket) -> Household:
+    """A configuration with that socket."""
+    household = Household(tmp_path, "watch_seconds = 0")
+    domain = listening.family.name.removeprefix("AF_")
+    household.add("smtp", "smtp", free_port(), listen=f"systemd:{domain}:name=smtp")
+    household.write()
+    return household
+
+
+@pytest.fixture
+def start(household: Household, listening: socket.socket) -> Iterator[Callable[[], Daemon]]:
+    """Starts another proxy that serves the socket."""
+    numbers = itertools.count(1)
+    with ExitStack() as stack:
+
+        def start() -> Daemon:
+            log = household.folder / f"proxy-{next(numbers)}.log"
+            activate = [sys.executable, "-m", "tests.chaos.activate", f"smtp={listening.fileno()}", "--"]
+            with log.open("ab") as output:
+                process = subprocess.Popen(
+                    [*activate, *TWISTD, "--config", str(household.config)],
+                    pass_fds=[listening.fileno()],
+                    stdout=output,
+                    stderr=output,
+                    cwd=CHECKOUT,
+                    env={**os.environ, **ENVIRONMENT},
+                )
+            stack.enter_context(process)
+            stack.callback(process.kill)
+            daemon = Daemon(process, log)
+            until(lambda: "ready; listeners: " in daemon.text, "the start", seconds=30)
+            return daemon
+
+        yield start
+
+
+def test_nobody_is_refused(listening: socket.socket, start: Callable[[], Daemon]) -> None:
+    crowd = Crowd(listening.family, listening.getsockname())
+    daemon = start()
+    crowd.begin()
+    try:
+        for _ in range(RESTARTS):
+            so_far = crowd.answers.total()
+            until(lambda so_far=so_far: crowd.answers.total() > so_far + 50, "more clients")
+            assert daemon.stop() == 0
+            assert "Traceback" not in daemon.text, daemon.text
+            daemon = start()
+    finally:
+        crowd.end()
+    assert daemon.stop() == 0
+    assert crowd.answers.keys() <= {"220 ", "421 "}, crowd.answers
+    assert crowd.answers["220 "] > RESTARTS * 50
+
+
+@pytest.mark.parametrize("listening", ["INET"], indirect=True)
+def test_a_listener_that_was_gone_comes_back_at_the_same_socket(
+    household: Household, listening: socket.socket, start: Callable[[], Daemon]
+) -> None:
+    household.add("other", "smtp", free_port())
+    household.write()
+    daemon = start()
+    with_it = household.config.read_text()
+
+    def reload(words: str) -> None:
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: f"is in use; listeners: {words}" in daemon.text, words)
+
+    household.remove("smtp")
+    household.write()
+    reload("1 as before, 0 changed, 0 new, 1 gone")
+    with socket.create_connection(listening.getsockname()) as client:
+        household.config.write_text(with_it)
+        reload("1 as before, 0 changed, 1 new, 0 gone")
+        client.settimeout(PATIENCE_SECONDS)
+        assert client.recv(100).startswith(b"220 ")
+    assert daemon.stop() == 0
