@@ -13,8 +13,8 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailproxy.deadline import Deadline
 from mailproxy.downstream.connection import ClientConnection
+from mailproxy.downstream.pump import Pump
 from mailproxy.downstream.surroundings import Surroundings, Upstream
 from mailproxy.downstream.waits import UPSTREAM_WAITS, Waits
 from mailproxy.errors import LimitReached, MailProxyError, UpstreamTimeout
@@ -42,12 +42,6 @@ _SESSION = "the session"
 
 _OTHERS = "the others"
 """Who holds it while it is their turn."""
-
-MOST_AT_ONCE = 100
-"""
-What is carried out for a session in one go.  One socket read can hold thousands of short commands that we answer
-ourselves, and all other sessions would wait for the last of them.
-"""
 
 
 class TurnChanged(Protocol):
@@ -93,9 +87,8 @@ class SessionProtocol(ClientConnection):
         if hurried:
             first = Waiting.DOWNSTREAM_FIRST_COMMAND
             self._timeouts = {**around.timeouts, first: around.seconds(first, hurried=True)}
-        self._rest = Deadline(around.clock)
+        self._pump = Pump(around.clock)
         self._begun = False
-        self._pumping = False
         self._ended = False
 
     # The mail client
@@ -211,33 +204,15 @@ class SessionProtocol(ClientConnection):
             self.crashed()
 
     def _carry_out(self) -> None:
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            more = self._carry_out_some()
-        finally:
-            self._pumping = False
-        if not self._ended:
-            if more:
-                self._let_others_go_first()
+        ran = self._pump.run(self._session.next_action, self._do, self._go_on)
+        if ran and not self._ended:
+            if self._pump.in_line and not self._handshaking:
+                self._intake.hold(_OTHERS)
             self._mind_reading()
             self._mind_the_clock()
 
-    def _carry_out_some(self) -> bool:
-        """Whether there may be more."""
-        for _ in range(MOST_AT_ONCE):
-            action = self._session.next_action()
-            if action is None:
-                return False
-            _DEEDS[type(action)](self, action)
-        return True
-
-    def _let_others_go_first(self) -> None:
-        """The rest is carried out once every other connection that has something to say was heard."""
-        if not self._handshaking:
-            self._intake.hold(_OTHERS)
-        self._rest.set(0.0, self._go_on)
+    def _do(self, action: Action) -> None:
+        _DEEDS[type(action)](self, action)
 
     def _go_on(self) -> None:
         self._intake.release(_OTHERS)
@@ -295,6 +270,7 @@ class SessionProtocol(ClientConnection):
             self._finish()
             return
         self._intake.release(_SESSION)
+        self._intake.release(_OTHERS)
         self._to_downstream.stopProducing()
         self.transport.unregisterProducer()
         self.see_off()
@@ -361,7 +337,7 @@ class SessionProtocol(ClientConnection):
         """The session is over; whatever it has at the mail server and has not let go is aborted."""
         self._ended = True
         self._mind_the_turn()
-        self._rest.clear()
+        self._pump.stop()
         self._waits.stop()
         self._abort_upstream()
         self._log.ended(outcome)

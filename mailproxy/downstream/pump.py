@@ -8,64 +8,61 @@ other session would wait for the last of them: so whoever has much to do stands 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
 from mailproxy.deadline import Deadline
-
-T = TypeVar("T")
+from mailproxy.session.actions import Action
 
 MOST_AT_ONCE = 100
 """Actions of one session before it is the others' turn: about a millisecond."""
 
 
-class Pump(Generic[T]):
+class Pump:
     """
-    Args:
-        clock: the reactor, or a test's.
-        take: the next action, or None.
-        carry_out: does one; may call `run` again, which is then taken as done.
-        go_on: called when it is this session's turn again; calls `run` sooner or later.
+    Whom to call is said each time, so that a session that is over keeps nobody alive.
     """
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        take: Callable[[], T | None],
-        carry_out: Callable[[T], None],
-        go_on: Callable[[], None],
-    ) -> None:
-        self._take = take
-        self._carry_out = carry_out
-        self._go_on = go_on
+    def __init__(self, clock: IReactorTime) -> None:
         self._next = Deadline(clock)
         self._running = False
+        self._stopped = False
         self.in_line = False
         """There may be more to do, and it is the others' turn."""
 
-    def run(self) -> bool:
-        """Carry out what there is to do, or a part of it; False where that is under way already."""
+    def run(
+        self, take: Callable[[], Action | None], carry_out: Callable[[Action], None], go_on: Callable[[], None]
+    ) -> bool:
+        """
+        Carry out what there is to do, or a part of it; False where that is under way already.
+
+        Args:
+            take: the next action, or None.
+            carry_out: does one, and may call `run` again.
+            go_on: called when it is this session's turn again.
+        """
         if self._running:
             return False
         self._running = True
         try:
-            self.in_line = self._some()
+            self.in_line = _some(take, carry_out) and not self._stopped
         finally:
             self._running = False
         if self.in_line:
-            self._next.set(0.0, self._go_on)
+            self._next.set(0.0, go_on)
         return True
 
     def stop(self) -> None:
-        """Nobody has a turn any more."""
+        """There will be no other turn."""
+        self._stopped = True
         self.in_line = False
         self._next.clear()
 
-    def _some(self) -> bool:
-        for _ in range(MOST_AT_ONCE):
-            action = self._take()
-            if action is None:
-                return False
-            self._carry_out(action)
-        return True
+
+def _some(take: Callable[[], Action | None], carry_out: Callable[[Action], None]) -> bool:
+    for _ in range(MOST_AT_ONCE):
+        action = take()
+        if action is None:
+            return False
+        carry_out(action)
+    return True

@@ -49,7 +49,6 @@ else:
     self._say(chunk)
 """,
         tests=SESSION,
-        seeds=200,
     ),
     Guard(
         "the commands that are relayed are a closed list",
@@ -72,8 +71,8 @@ if not command.fits:
     Guard(
         "what the mail server says is passed on without our secret",
         "session/pop3.py",
-        before='self._say(relayed(self.conceal(line)) + b"\\r\\n")',
-        after='self._say(relayed(line) + b"\\r\\n")',
+        before="relayed(self.conceal(line))",
+        after="relayed(line)",
         tests=SESSION,
     ),
     Guard(
@@ -105,14 +104,14 @@ if len(self._lines):
 if False:
     self._agenda.report("bad_pipeline")
 """,
-        tests=SESSION,
+        tests=("session/test_pop3_tls.py",),
     ),
     Guard(
         "nothing is relayed before the TLS that is required in POP3",
         "session/pop3_commands.py",
         before="return self._before_tls(command) if self.locked else self._run(command)",
         after="return self._run(command)",
-        tests=SESSION,
+        tests=("session/test_pop3_tls.py",),
     ),
     Guard(
         "no maildrop is opened before the TLS that is required",
@@ -125,7 +124,7 @@ if self._commands.locked:
 if False:
     self._greet()
 """,
-        tests=SESSION,
+        tests=("session/test_pop3_tls.py",),
         seeds=100,
     ),
     Guard(
@@ -137,7 +136,7 @@ if self._draining and self._turn in _AT_REST:
         after="""
 if self._draining:
 """,
-        tests=SESSION,
+        tests=("session/test_pop3_drain.py",),
     ),
     Guard(
         "who waits for the response to QUIT is not cut off with the others",
@@ -150,6 +149,6 @@ elif self._turn is not Waiting.UPSTREAM_QUIT_REPLY:
 elif True:
     self._shut_down(SHUTDOWN)
 """,
-        tests=SESSION,
+        tests=("session/test_pop3_drain.py",),
     ),
 )

@@ -136,7 +136,7 @@ else:
         before="out_of_turn = self._parser.pending and not self._replies.awaited",
         after="out_of_turn = False",
         tests=SESSION,
-        seeds=300,
+        seeds=500,
     ),
     Guard(
         "half a reply in mail data is not taken for the one to its end",
@@ -245,7 +245,7 @@ elif self._must_be_silent:
         before="return Next.CHUNK",
         after="return self.refuse_chunk() or Next.COMMAND",
         tests=SESSION,
-        seeds=300,
+        seeds=500,
     ),
     Guard(
         "another protocol is told so and heard no further",
@@ -336,7 +336,7 @@ self._commands = self._new_commands(secure=True)
         after="""
 self._commands._secure = True
 """,
-        tests=SESSION,
+        tests=("session/test_smtp_tls.py",),
     ),
     Guard(
         "no transaction without TLS where it is required",
@@ -347,7 +347,7 @@ if self._locked and command.verb not in _WITHOUT_TLS:
         after="""
 if False:
 """,
-        tests=SESSION,
+        tests=("session/test_smtp_tls.py",),
         seeds=100,
     ),
     Guard(
@@ -355,7 +355,7 @@ if False:
         "session/smtp_commands.py",
         before="if self._server.state is Upstream.NONE and not self._locked:",
         after="if self._server.state is Upstream.NONE:",
-        tests=SESSION,
+        tests=("session/test_smtp_tls.py",),
         seeds=200,
     ),
     Guard(
@@ -363,7 +363,7 @@ if False:
         "session/smtp.py",
         before="return not busy and self._server.transaction is not Transaction.OPEN",
         after="return not busy",
-        tests=SESSION,
+        tests=("session/test_smtp_drain.py",),
         seeds=600,
     ),
     Guard(
@@ -377,6 +377,6 @@ if not self._final_awaited:
 if True:
     self._server.abandon()
 """,
-        tests=SESSION,
+        tests=("session/test_smtp_drain.py",),
     ),
 )

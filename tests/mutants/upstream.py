@@ -49,7 +49,6 @@ def tls_ready(self) -> None:
     self.authenticate(220, b"", self._offered)
 """,
         tests=UPSTREAM,
-        seeds=100,
     ),
     Guard(
         "what was offered before STLS is forgotten",

@@ -111,7 +111,6 @@ if False:
         before="if not _REPLY_LINE.fullmatch(line):",
         after="if not line[:3].isdigit():",
         tests=("wire/test_smtp.py",),
-        seeds=200,
     ),
     Guard(
         "all lines of a reply have one code",
@@ -148,7 +147,6 @@ if match is None:
 indicator, text = match.groups(default=b"")
 """,
         tests=("wire/test_pop3.py",),
-        seeds=200,
     ),
     Guard(
         "a capability list has a limit",

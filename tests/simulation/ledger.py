@@ -104,7 +104,8 @@ class Ledger:
         if tap in about.shown_by or not self._is_ours(tap, owner_of(secret)):
             return
         now, pause = self._world.reactor.seconds(), self._world.config.hold_off.login_first_seconds
-        if about.refused_at is not None and now < about.refused_at + pause:
+        # Whoever was in the middle of his login when it was refused to another one may come to its end.
+        if about.refused_at is not None and about.refused_at <= tap.login_at and now < about.refused_at + pause:
             self._world.forbid(f"{tap.name}: {secret} is shown {now - about.refused_at:.3f} s after it was refused")
         if about.shown_by and not about.good:
             others = ", ".join(other.name for other in about.shown_by)

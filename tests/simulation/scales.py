@@ -19,6 +19,7 @@ _OURS = (
     "mailproxy.relay",
     "mailproxy.downstream.protocol",
     "mailproxy.downstream.connection",
+    "mailproxy.downstream.pump",
     "mailproxy.downstream.waits",
     "mailproxy.upstream.stream",
     "mailproxy.upstream.smtp",

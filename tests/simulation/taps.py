@@ -161,6 +161,8 @@ class MailTap(Tap):
         self._shown = None
         self.logging_in = True
         """Whether it is open, and nobody was let in yet."""
+        self.login_at = None
+        """When the login proper began, with the first command that says who we are."""
         self.garbled = False
 
     def begins_tls(self):
@@ -194,6 +196,8 @@ class MailTap(Tap):
         del self._out[: end + 2]
         if self.awaiting and not self.may_be_grouped(line):
             self.world.forbid(f"{self.name}: {line[:20]!r} before the reply to {self.awaiting[0][:20]!r}")
+        if self.login_at is None and line[:5] in (b"USER ", b"AUTH "):
+            self.login_at = self.world.reactor.seconds()
         for shown in secrets_in(line):
             self._shown = shown
             self.world.ledger.shows(self, shown)
