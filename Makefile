@@ -9,7 +9,7 @@ UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit simulate fuzz mutants chaos load lint format typecheck check wheel deps lock clean
+.PHONY: help run test unit simulate fuzz mutants chaos load bench lint format typecheck check wheel deps lock clean
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +40,10 @@ chaos: $(VENV)/.dev  ## real mail servers killed, stopped and cut off for SECOND
 load: $(VENV)/.dev  ## thousands of sessions: PROGRAM=drain, flood, fairness or reload, or all of them
 	status=0; for each in $(or $(PROGRAM),drain flood fairness reload); do \
 		echo "== $$each"; $(BIN)/python -m tests.load.$$each $(ARGS) || status=1; done; exit $$status
+
+bench: $(VENV)/.dev  ## how fast it is and what it costs: all CASES or those named, ROUNDS=3 times; or SOAK=sessions in a row
+	$(BIN)/python -m tests.bench.run $(if $(SOAK),--soak $(SOAK)) $(if $(CASES),--cases $(CASES)) \
+		--rounds $(or $(ROUNDS),3) $(ARGS)
 
 lint: $(VENV)/.dev  ## ruff: rules and layout; the systemd unit
 	$(BIN)/ruff check

@@ -21,6 +21,7 @@ from attrs import frozen
 
 from mailproxy.checks import ServerTLS, trust_of
 from mailproxy.config import ListenerTLSConfig, TrustConfig
+from mailproxy.config.values import PoolConfig
 from mailproxy.destination.model import Login, MailProtocol
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.pop3 import POP3ServerFactory
@@ -33,11 +34,15 @@ from mailproxy.observe.sessions import ListenerLog
 from mailproxy.places import Places
 from mailproxy.recipes import Identity, Order, Recipe, UpstreamRecipe
 from mailproxy.shared import Shared
+from mailproxy.sockets import OURS, Sockets
 from mailproxy.tls import ClientTLS, StrictClientTLS, TrustSource
 from mailproxy.upstream.connector import Connector
+from mailproxy.upstream.direct import Direct
 from mailproxy.upstream.farewells import Farewells
 from mailproxy.upstream.holdoff import HoldOffSettings
+from mailproxy.upstream.pool import Pool, PoolSettings
 from mailproxy.upstream.pop3 import POP3Upstream
+from mailproxy.upstream.resting import Shelf
 from mailproxy.upstream.smtp import SMTPUpstream
 from mailproxy.upstream.stream import UpstreamStream
 
@@ -48,13 +53,14 @@ class Tools:
     What is made is made with these; tests and simulations bring their own.
 
     `client_tls` secures connections to mail servers and services, `server_tls` those of mail clients; `random` gives
-    numbers from 0 to 1, for pauses.
+    numbers from 0 to 1, for pauses.  `sockets` says which transports connections get.
     """
 
     reactor: Any
     client_tls: Callable[[TrustSource], ClientTLS]
     server_tls: ServerTLS
     random: Callable[[], float]
+    sockets: Sockets = OURS
 
 
 @frozen
@@ -102,9 +108,10 @@ class Assembly:
         self._reactor = tools.reactor
         self._is_ours = is_ours
         self.farewells = Farewells()
+        self.shelf = Shelf()
         self._client_tls = Shared(self._make_client_tls)
         self._places = Places(tools.reactor, self._client_tls, tools.random)
-        self._connectors = Shared(self._connector)
+        self._upstreams = Shared(self._make_upstreams)
         self._server_tls = Shared(self._make_server_tls)
         self._standings: Shared[Identity, Standing] = Shared(
             lambda who, _: Standing(ListenerLog(who.destination, who.tenant), rooms.door(who.tenant))
@@ -125,11 +132,10 @@ class Assembly:
     def _factory(self, recipe: Recipe, standing: Standing, end: ExitStack) -> SessionFactory:
         around = Surroundings(
             clock=self._reactor,
-            open_upstream=self._connectors.take(recipe.upstream, end).open,
+            upstreams=self._upstreams.take(recipe.upstream, end),
             timeouts=recipe.waits,
             stall_seconds=recipe.stall_seconds,
             close_seconds=recipe.close_seconds,
-            upstream_quit_seconds=recipe.upstream_quit_seconds,
             overload_seconds=recipe.overload_seconds,
             min_content_rate=recipe.min_content_rate,
             encryption=recipe.policy.encryption,
@@ -139,9 +145,25 @@ class Assembly:
         factory: SessionFactory = kind.factory(recipe.policy, around, standing.log, standing.door)
         return factory
 
+    def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Pool | Direct:
+        connector = self._connector(recipe, end)
+        if recipe.pool is None:
+            return Direct(connector.open, recipe.quit_seconds)
+        pool = Pool(
+            self._reactor,
+            connector,
+            _pool_settings(recipe.pool, recipe.workers),
+            self.shelf,
+            wait_seconds=recipe.login_seconds,
+            quit_seconds=recipe.quit_seconds,
+        )
+        end.callback(pool.close)
+        return pool
+
     def _connector(self, recipe: UpstreamRecipe, end: ExitStack) -> Connector:
         return Connector(
             self._reactor,
+            recipe,
             self._places.logins(recipe, end),
             self._client_tls.take(recipe.source.trust, end),
             partial(self._stream, recipe),
@@ -151,6 +173,7 @@ class Assembly:
             random=self._tools.random,
             max_pending_logins=recipe.max_pending_logins,
             hold_off=HoldOffSettings(**attrs.asdict(recipe.hold_off)),
+            connecting=self._tools.sockets.connecting,
         )
 
     def _stream(self, recipe: UpstreamRecipe, login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
@@ -167,3 +190,15 @@ class Assembly:
 
     def _make_server_tls(self, recipe: tuple[ListenerTLSConfig, str], _: ExitStack) -> Any:
         return self._tools.server_tls(*recipe, self._reactor.seconds)
+
+
+def _pool_settings(table: PoolConfig, workers: int) -> PoolSettings:
+    """The table `[pool]` as the pool wants it."""
+    return PoolSettings(
+        connections=table.max_connections,
+        messages=table.max_messages,
+        age_seconds=table.max_age_seconds,
+        idle_seconds=table.idle_seconds,
+        min_idle=table.min_idle,
+        workers=workers,
+    )

@@ -19,9 +19,10 @@ ServerTLS = Callable[[ListenerTLSConfig, str, Callable[[], float]], Any]
 """Makes TLS towards mail clients, as `tls.ListenerTLS` does."""
 
 
-def problems_for_start(config: Config, reactor: Any, server_tls: ServerTLS) -> list[str]:
-    """What keeps the proxy from working with this configuration."""
-    return [*_problems_of_files(config, reactor, server_tls), *_problems_of_endpoints(config, reactor)]
+def problems_for_start(config: Config, reactor: Any, server_tls: ServerTLS, *, endpoints: bool = True) -> list[str]:
+    """What keeps the proxy from working with this configuration; `endpoints` need not be judged if others open them."""
+    problems = list(_problems_of_files(config, reactor, server_tls))
+    return [*problems, *_problems_of_endpoints(config, reactor)] if endpoints else problems
 
 
 def problems_of_all(config: Config, reactor: Any) -> list[str]:

@@ -38,7 +38,13 @@ def endpoint_of(reactor: Any, text: str) -> IStreamServerEndpoint:
 @implementer(IStreamServerEndpoint)
 @frozen
 class InheritedEndpoint:
-    """A socket that was open when the process began; it can be listened on again and again."""
+    """
+    A socket that was open when the process began; it can be listened on again and again.
+
+    Clients that are not let in when a listener ends can wait there for who comes after us: it `outlives` us.
+    """
+
+    outlives = True
 
     reactor: Any
     descriptor: int
@@ -53,12 +59,12 @@ class InheritedEndpoint:
         if self.family != UnixPort.addressFamily:
             port: IListeningPort = self.reactor.adoptStreamPort(self.descriptor, self.family, factory)
             return port
-        port = _InheritedUnixPort._fromListeningDescriptor(self.reactor, self.descriptor, factory)  # noqa: SLF001 - ours
+        port = InheritedUnixPort._fromListeningDescriptor(self.reactor, self.descriptor, factory)  # noqa: SLF001 - ours
         port.startListening()
         return port
 
 
-class _InheritedUnixPort(UnixPort):
+class InheritedUnixPort(UnixPort):
     """
     A Unix socket that somebody else has made.  Twisted's own port would open its file to everybody, and remove it at
     the end.

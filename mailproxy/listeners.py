@@ -7,6 +7,7 @@ and everybody who comes later gets the new one.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
@@ -23,11 +24,12 @@ from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.rooms import Door
 from mailproxy.inherited import InheritedEndpoint
 from mailproxy.recipes import Order
+from mailproxy.sockets import serving
 
 _log = Logger(namespace="mailproxy.listeners")
 
-_LAST_ROUNDS = 16
-"""How often a port lets clients in before it closes; Twisted lets in more each time, about 2000 in all."""
+_LAST_CLIENTS = 2000
+"""About so many are let in before a port closes."""
 
 
 @define(eq=False)
@@ -85,9 +87,13 @@ class Listener:
     Args:
         endpoint: where it listens.
         keeper: the first one.
+        serving: says which transports a port's connections get.
     """
 
-    def __init__(self, endpoint: IStreamServerEndpoint, keeper: Keeper) -> None:
+    def __init__(
+        self, endpoint: IStreamServerEndpoint, keeper: Keeper, serving: Callable[[Any], Any] = serving
+    ) -> None:
+        self._serving = serving
         self.gate = Gate(keeper)
         self.address: Any = None
         """Where it listens, once it does."""
@@ -111,6 +117,11 @@ class Listener:
         return [keeper.factory for keeper in (self.gate.keeper, *self.gate.before)]
 
     @property
+    def is_open(self) -> bool:
+        """Whether it listens."""
+        return self._port is not None
+
+    @property
     def descriptors(self) -> int:
         """How many it takes: a socket of systemd's is kept open besides."""
         return 2 if isinstance(self._endpoint, InheritedEndpoint) else 1
@@ -132,14 +143,14 @@ class Listener:
     def _let_in_who_waits(self, port: Any) -> None:
         """
         Clients that are connected, as far as they know, and only not accepted by us yet would see a reset.  At a socket
-        of systemd's they can wait for who comes after us.
+        that outlives us they can wait for who comes after us.
         """
-        if IReadDescriptor.providedBy(port) and not isinstance(self._endpoint, InheritedEndpoint):
-            for _ in range(_LAST_ROUNDS):
+        if IReadDescriptor.providedBy(port) and not getattr(self._endpoint, "outlives", False):
+            let_in = getattr(port, "let_in", port.doRead)  # one that is shared may leave clients to others otherwise
+            first, before = self.gate.visits, -1
+            while before < self.gate.visits < first + _LAST_CLIENTS:
                 before = self.gate.visits
-                port.doRead()
-                if self.gate.visits == before:
-                    return
+                let_in()
 
     def leads_to(self, peer: Any, own: Any) -> bool:
         """Whether a connection from our address `own` to `peer` ends here."""
@@ -150,7 +161,7 @@ class Listener:
         return bool(self.address.host == peer.host or (anywhere and here))
 
     def _bound(self, port: Any) -> None:
-        self._port = port
+        self._port = self._serving(port)
         self.address = port.getHost()
         _log.info("{label}: listening on {place}", label=self.order.label, place=self.order.endpoint)
 

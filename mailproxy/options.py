@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import IService
 from twisted.python.usage import Options as UsageOptions
 
 from mailproxy.config import Config, examine, load
 from mailproxy.errors import ConfigError
-from mailproxy.process import Process
+from mailproxy.process import Process, Proxy
 from mailproxy.watch import fingerprint
 
 
@@ -65,12 +65,28 @@ def makeService(options: Options) -> IService:
     """The whole proxy as a process."""
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it, and -r may still do that
 
-    from mailproxy.service import make_service  # noqa: PLC0415 - it imports parts that import it
-
     try:
-        return Process(make_service(options.configuration), reactor, options.seen, os.environ)
+        return Process(_proxy(options, reactor), reactor, options.seen, os.environ)
     except ConfigError as error:
         _exit(error.problems)
+
+
+def _proxy(options: Options, reactor: Any) -> Proxy:
+    """The proxy itself, or what watches over the workers in which it runs."""
+    if options.configuration.workers == 1:
+        from mailproxy.service import make_service  # noqa: PLC0415 - it imports parts that import it
+
+        return make_service(options.configuration)
+    from mailproxy.workers.supervisor import make_supervisor  # noqa: PLC0415 - nobody else needs it
+
+    through_us = options.parent is None or not logs_to_stdout(options.parent)
+    return make_supervisor(options.configuration, reactor, os.environ, log_through_us=through_us)
+
+
+def logs_to_stdout(twistd: Mapping[str, Any]) -> bool:
+    """Whether these options of twistd make it write its log to the standard output, by the rules of its own."""
+    elsewhere = twistd["logger"] or twistd.get("syslog") or twistd["logfile"] not in (None, "-")
+    return bool(twistd["nodaemon"]) and not elsewhere
 
 
 def _all_problems(path: Path) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from attrs import field, frozen
 
 from mailproxy.config import Config, ListenerTLSConfig, ServiceConfig, TimeoutsConfig, TrustConfig
 from mailproxy.config.endpoints import parse_endpoint
-from mailproxy.config.values import HoldOffConfig
+from mailproxy.config.values import HoldOffConfig, PoolConfig
 from mailproxy.destination.model import MailProtocol
 from mailproxy.destination.source import PROVIDER, Reference, Tenant
 from mailproxy.session.actions import Waiting
@@ -42,7 +42,7 @@ class UpstreamRecipe:
     The way to one destination of one tenant.
 
     `ehlo_name` is None for our address in brackets; a mail server that calls itself `own_name` is ourselves.  POP3
-    knows neither.
+    knows neither, and no `pool`, which is None where each session has a connection of its own.
     """
 
     source: SourceRecipe
@@ -55,6 +55,9 @@ class UpstreamRecipe:
     connect_seconds: float
     max_pending_logins: int
     hold_off: HoldOffConfig
+    pool: PoolConfig | None
+    workers: int
+    quit_seconds: float
 
 
 @frozen
@@ -80,7 +83,6 @@ class Recipe:
     overload_seconds: float
     stall_seconds: float
     close_seconds: float
-    upstream_quit_seconds: float
     max_sessions: int
     min_content_rate: float
 
@@ -132,7 +134,6 @@ def _recipe(config: Config, plan: ListenerPlan, own: OwnNames) -> Recipe:
         overload_seconds=timeouts.overload_command_seconds,
         stall_seconds=timeouts.stall_seconds,
         close_seconds=timeouts.close_seconds,
-        upstream_quit_seconds=timeouts.upstream_quit_seconds,
         max_sessions=limits.max_sessions_per_listener,
         min_content_rate=float(limits.min_content_octets_per_second),
     )
@@ -157,7 +158,17 @@ def _upstream(config: Config, plan: ListenerPlan, own: OwnNames) -> UpstreamReci
         connect_seconds=timeouts.connect_seconds,
         max_pending_logins=config.limits.max_pending_logins,
         hold_off=config.hold_off,
+        pool=_pool(config, plan) if smtp else None,
+        workers=config.workers,
+        quit_seconds=timeouts.upstream_quit_seconds,
     )
+
+
+def _pool(config: Config, plan: ListenerPlan) -> PoolConfig | None:
+    wanted = plan.destination
+    if not (config.pool.enabled and wanted.pool):
+        return None
+    return attrs.evolve(config.pool, max_connections=wanted.max_connections or config.pool.max_connections)
 
 
 def source_recipe(config: Config, plan: ListenerPlan) -> SourceRecipe:

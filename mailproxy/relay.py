@@ -36,6 +36,14 @@ class Intake:
             self._transport.pauseProducing()  # type: ignore[attr-defined]  # every stream transport is a push producer
         self._holders.add(holder)
 
+    def want(self, holder: object, *, wanted: bool) -> None:
+        """Held or released, as it was perhaps already."""
+        if wanted is (holder in self._holders):
+            if wanted:
+                self.release(holder)
+            else:
+                self.hold(holder)
+
     def release(self, holder: object) -> None:
         """Reading resumes once no holder is left."""
         if holder in self._holders:

@@ -8,11 +8,12 @@ can fail any more, something changes for a client.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import frozen
 from twisted.logger import Logger
 
+from mailproxy.config.endpoints import Endpoint
 from mailproxy.errors import ConfigError
 from mailproxy.listeners import Keeper, Listener
 from mailproxy.recipes import Order
@@ -20,17 +21,30 @@ from mailproxy.recipes import Order
 _log = Logger(namespace="mailproxy.listeners")
 
 
+class Listening(Protocol):
+    """What listens somewhere, by an order."""
+
+    bound: Endpoint
+
+    @property
+    def order(self) -> Order:
+        """What is wanted of it at present."""
+
+
+L = TypeVar("L", bound=Listening)
+
+
 @frozen
-class Difference:
+class Difference(Generic[L]):
     """What has to be done; `kept` and `changed` are listeners with what is wanted of them now."""
 
-    kept: list[tuple[Listener, Order]]
-    changed: list[tuple[Listener, Order]]
+    kept: list[tuple[L, Order]]
+    changed: list[tuple[L, Order]]
     new: list[Order]
-    gone: list[Listener]
+    gone: list[L]
 
     @classmethod
-    def between(cls, listeners: Sequence[Listener], orders: Sequence[Order]) -> Difference:
+    def between(cls, listeners: Sequence[L], orders: Sequence[Order]) -> Difference[L]:
         """The way from these listeners to those orders."""
         here = {listener.order.place: listener for listener in listeners}
         wanted = {order.place: order for order in orders}
@@ -59,7 +73,7 @@ class Change:
     """
 
     def __init__(
-        self, difference: Difference, keep: Callable[[Order], Keeper], listen: Callable[[Keeper], Listener]
+        self, difference: Difference[Listener], keep: Callable[[Order], Keeper], listen: Callable[[Keeper], Listener]
     ) -> None:
         self._difference = difference
         self._keep = keep
@@ -76,10 +90,10 @@ class Change:
         except ConfigError as error:
             problems = list(error.problems)
         except BaseException:
-            await self._undo()
+            await self.undo()
             raise
         if problems:
-            await self._undo()
+            await self.undo()
         return problems
 
     def commit(self) -> None:
@@ -95,7 +109,8 @@ class Change:
         by_place = {listener.order.place: listener for listener in (*kept, *self._new)}
         return [by_place[order.place] for order in wanted]
 
-    async def _undo(self) -> None:
+    async def undo(self) -> None:
+        """All is as before."""
         for _, keeper in self._changed:
             keeper.end.close()
         for listener in self._new:
@@ -114,7 +129,7 @@ class Change:
 
     async def _bind(self) -> list[str]:
         """A port that a listener to be gone has in its way is bound last, and only then that one closes."""
-        in_the_way = _in_the_way(self._new, self._difference.gone)
+        in_the_way = those_in_the_way(self._new, self._difference.gone)
         problems = [problem for each in self._new if each not in in_the_way and (problem := each.listen())]
         if problems:
             return problems
@@ -124,9 +139,9 @@ class Change:
         return [problem for each in in_the_way if (problem := each.listen())]
 
 
-def _in_the_way(new: Sequence[Listener], gone: Sequence[Listener]) -> dict[Listener, list[Listener]]:
+def those_in_the_way(new: Sequence[L], gone: Sequence[L]) -> dict[L, list[L]]:
     """Those that cannot listen beside one to be gone, with these; only neighbours are compared."""
-    by_place: dict[str, list[Listener]] = {}
+    by_place: dict[str, list[L]] = {}
     for listener in gone:
         by_place.setdefault(listener.bound.place, []).append(listener)
     found = {}

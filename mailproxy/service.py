@@ -18,8 +18,10 @@ from functools import cache
 from random import SystemRandom
 from typing import Any
 
+from attrs import frozen
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, succeed
+from twisted.internet.interfaces import IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -32,8 +34,9 @@ from mailproxy.drain import Drain, DrainSeconds, Pause
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import endpoint_of
 from mailproxy.listeners import Keeper, Listener
-from mailproxy.recipes import OwnNames, orders
+from mailproxy.recipes import Order, OwnNames, orders
 from mailproxy.reload import Change, Difference
+from mailproxy.sockets import OURS, Sockets
 from mailproxy.tls import ClientTLS, ListenerTLS, TrustSource
 
 SPARE_DESCRIPTORS = 64
@@ -44,6 +47,9 @@ FAREWELL_SECONDS = 2.0
 
 _CLOSE_PORT_SECONDS = 1.0
 """A port is closed in the reactor's next turn."""
+
+Endpoints = Callable[[Order], IStreamServerEndpoint]
+"""Where a listener listens."""
 
 _random = SystemRandom().random
 _log = Logger(namespace="mailproxy.listeners")
@@ -56,6 +62,8 @@ def make_service(
     client_tls: Callable[[TrustSource], ClientTLS] = ClientTLS,
     server_tls: ServerTLS = ListenerTLS,
     random: Callable[[], float] = _random,
+    endpoints: Endpoints | None = None,
+    sockets: Sockets = OURS,
 ) -> Proxy:
     """
     The whole proxy; it opens no port before it is started.
@@ -66,6 +74,8 @@ def make_service(
         client_tls: makes what connections to mail servers and services are secured with.
         server_tls: makes what connections of mail clients are secured with.
         random: gives numbers from 0 to 1, for pauses.
+        endpoints: of sockets that others have opened; None where they are those of the configuration.
+        sockets: says which transports connections get.
 
     Raises:
         ConfigError: files that the configuration names cannot be used; all problems at once.
@@ -73,7 +83,7 @@ def make_service(
     if reactor is None:
         from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
     names.install(reactor)
-    return Proxy(config, Tools(reactor, client_tls, server_tls, random))
+    return Proxy(config, Tools(reactor, client_tls, server_tls, random, sockets), endpoints)
 
 
 def check(config: Config) -> list[str]:
@@ -92,21 +102,24 @@ class Proxy(Service):
     Args:
         config: what is wanted.
         tools: to make it with.
+        endpoints: of sockets that others have opened, or None.
 
     Raises:
         ConfigError: files that the configuration names cannot be used; all problems at once.
     """
 
-    def __init__(self, config: Config, tools: Tools) -> None:
-        problems = problems_for_start(config, tools.reactor, tools.server_tls)
+    def __init__(self, config: Config, tools: Tools, endpoints: Endpoints | None = None) -> None:
+        self._tools = tools
+        self._endpoints = endpoints
+        problems = self._problems(config)
         if problems:
             raise ConfigError(problems)
         self.config = config
         """What is in use."""
-        self._tools = tools
         self._rooms = Rooms()
         self._assembly = Assembly(tools, self._rooms, self._is_ours)
-        self.listeners = [self._listener(self._assembly.keeper(order)) for order in orders(config, _own_names())]
+        self.listeners = [self._listener(self._assembly.keeper(order)) for order in orders(config, own_names())]
+        self._prepared: _Prepared | None = None
         self._ending: list[Drain] = []
         self._one_at_a_time = DeferredLock()
         self._pause = Pause(tools.reactor)
@@ -117,6 +130,11 @@ class Proxy(Service):
     def ready(self) -> bool:
         """Whether clients are welcome: every port is bound, and the end has not begun."""
         return self._bound and not self._stopping
+
+    @property
+    def sessions(self) -> int:
+        """How many clients have a place."""
+        return self._rooms.sessions
 
     def privilegedStartService(self) -> None:
         """
@@ -137,6 +155,10 @@ class Proxy(Service):
         """
         return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._reload(config)))
 
+    def serving(self) -> Deferred[None]:
+        """Fires when clients are served; they are, as soon as the reactor runs."""
+        return succeed(None)
+
     def stopService(self) -> Deferred[None]:
         """Nobody new comes in, and every session ends in good order, or else at its deadline."""
         super().stopService()
@@ -152,26 +174,49 @@ class Proxy(Service):
     async def _reload(self, config: Config) -> list[str]:
         if self._stopping:
             return ["mailproxy is being stopped"]
-        problems = problems_for_start(config, self._tools.reactor, self._tools.server_tls)
+        problems = await self.prepare(config)
+        if not problems:
+            self.commit()
+        return problems
+
+    async def prepare(self, config: Config) -> list[str]:
+        """
+        The first half of `reload`: whatever can fail is done, and no client has noticed; else the problems, and then
+        all is as before.  `commit` or `undo` follows, and nothing else.
+        """
+        problems = self._problems(config) or problems_of_change(self.config, config)
         if problems:
             return problems
-        wanted = orders(config, _own_names())
+        wanted = orders(config, own_names())
         difference = Difference.between(self.listeners, wanted)
         change = Change(difference, self._assembly.keeper, self._listener)
         problems = await change.prepare()
-        if problems:
-            return problems
-        change.commit()
-        self.config, self.listeners = config, change.listeners(wanted)
+        if not problems:
+            self._prepared = _Prepared(config, wanted, difference, change)
+        return problems
+
+    def commit(self) -> None:
+        """The second half: what was prepared is in use."""
+        prepared, self._prepared = self._prepared, None
+        assert prepared is not None, "nothing was prepared"
+        prepared.change.commit()
+        self.config, self.listeners = prepared.config, prepared.change.listeners(prepared.wanted)
         self._settle()
-        _log.info("configuration {path} is in use; listeners: {what}", path=str(config.path), what=str(difference))
+        path, difference = str(self.config.path), prepared.difference
+        _log.info("configuration {path} is in use; listeners: {what}", path=path, what=str(difference))
         if difference.gone:
             Deferred.fromCoroutine(self._end(difference.gone)).addErrback(_failed)
-        return []
+
+    async def undo(self) -> None:
+        """What was prepared, if anything was, is dropped; all is as before."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None:
+            await prepared.change.undo()
 
     async def _stop(self) -> None:
         """Every step has its bound, so that there is an end to it, whatever happens."""
         _log.info("stopping; sessions: {count}", count=self._sessions())
+        self._assembly.shelf.resize(0)
         await self._pause.wait(self.config.timeouts.drain_delay_seconds)
         try:
             await self._end(self.listeners)
@@ -209,7 +254,8 @@ class Proxy(Service):
         for listener in self.listeners:
             listener.gate.keeper.settle()
         limits = self.config.limits
-        most = most_sessions(sum(listener.descriptors for listener in self.listeners))
+        self._assembly.shelf.resize(limits.max_idle_connections)
+        most = most_sessions(sum(listener.descriptors for listener in self.listeners) + limits.max_idle_connections)
         if 0 < most < limits.max_sessions:
             words = "max_sessions is {limit}, and open files suffice for {most}"
             _log.warn(words, limit=limits.max_sessions, most=most)
@@ -221,11 +267,34 @@ class Proxy(Service):
         )
 
     def _listener(self, keeper: Keeper) -> Listener:
-        return Listener(endpoint_of(self._tools.reactor, keeper.order.endpoint), keeper)
+        order = keeper.order
+        opened = self._endpoints(order) if self._endpoints else endpoint_of(self._tools.reactor, order.endpoint)
+        return Listener(opened, keeper, self._tools.sockets.serving)
+
+    def _problems(self, config: Config) -> list[str]:
+        endpoints = self._endpoints is None
+        return problems_for_start(config, self._tools.reactor, self._tools.server_tls, endpoints=endpoints)
 
     def _is_ours(self, peer: Any, own: Any) -> bool:
         """Whether a connection from our address `own` to `peer` leads to one of the listeners."""
         return any(listener.leads_to(peer, own) for listener in self.listeners)
+
+
+@frozen
+class _Prepared:
+    """A reload whose first half is done."""
+
+    config: Config
+    wanted: list[Order]
+    difference: Difference[Listener]
+    change: Change
+
+
+def problems_of_change(before: Config, after: Config) -> list[str]:
+    """What keeps a process that runs with the one configuration from going over to the other."""
+    if before.workers == after.workers:
+        return []
+    return [f"{after.path}: workers: {before.workers} are running, and a change needs a restart"]
 
 
 def _failed(failure: Failure) -> None:
@@ -233,18 +302,19 @@ def _failed(failure: Failure) -> None:
 
 
 @cache
-def _own_names() -> OwnNames:
+def own_names() -> OwnNames:
     """Asked for once: a name service that does not answer would hold up a reload."""
     return OwnNames(socket.getfqdn())
 
 
-def most_sessions(listening: int) -> int:
+def most_sessions(others: int) -> int:
     """
     How many sessions the limit of open files allows; 0 is no limit.
 
-    Each session takes two descriptors, a client that is being turned away one, and listeners those for `listening`.
+    Each session takes two descriptors, a client that is being turned away one, and there are `others`: of listeners and
+    of connections that nobody uses at the moment.
     """
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 0
-    return max(1, (soft - SPARE_DESCRIPTORS - MAX_TURNED_AWAY - listening) // 2)
+    return max(1, (soft - SPARE_DESCRIPTORS - MAX_TURNED_AWAY - others) // 2)

@@ -43,6 +43,7 @@ def logged_failures():
     globalLogPublisher.addObserver(observe)
     yield events
     gc.collect()  # the error of a Deferred is logged when nobody holds it any more
+    gc.freeze()  # or each test would go over the heap of all before it, which takes minutes in the end
     globalLogPublisher.removeObserver(observe)
     assert not events, "\n".join(_words(event) for event in events)
 

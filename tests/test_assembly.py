@@ -72,7 +72,7 @@ def test_every_timeout_arrives(made):
             assert around.timeouts[waiting] == wanted, waiting
         assert around.stall_seconds == timeouts.stall_seconds
         assert around.close_seconds == timeouts.close_seconds
-        assert around.upstream_quit_seconds == timeouts.upstream_quit_seconds
+        assert around.upstreams._quit_seconds == timeouts.upstream_quit_seconds
         assert around.overload_seconds == timeouts.overload_command_seconds
     for _, more in arguments:
         assert (more["login_seconds"], more["connect_seconds"]) == (timeouts.login_seconds, timeouts.connect_seconds)
@@ -112,7 +112,7 @@ def test_a_connection_to_a_mail_server_knows_what_it_may_and_who_we_are(made):
     streams = {}
     for protocol, (args, _) in zip(keepers, arguments, strict=True):
         destination = Destination("d", protocol, "mail.test", 25, TLSSettings(TLSMode.NONE), login=False)
-        streams[protocol] = args[3](Login(destination, None), None)
+        streams[protocol] = args[4](Login(destination, None), None)
     smtp = streams[MailProtocol.SMTP]
     assert (smtp.identity, smtp._own_name) == (b"we.test", b"us.test")
     assert (smtp._allow_plaintext_auth, streams[MailProtocol.POP3]._allow_plaintext_auth) == (True, False)

@@ -9,7 +9,16 @@ from attrs.exceptions import FrozenInstanceError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mailproxy.config import CertificateConfig, Config, ListenerTLSConfig, TenantConfig, TrustConfig, examine, load
+from mailproxy.config import (
+    CertificateConfig,
+    Config,
+    ListenerTLSConfig,
+    TenantConfig,
+    TrustConfig,
+    examine,
+    examine_source,
+    load,
+)
 from mailproxy.config.source import MAX_FILE_OCTETS
 from mailproxy.destination.model import MailProtocol
 from mailproxy.errors import ConfigError
@@ -40,6 +49,17 @@ def complaints(path):
     problems = examine(path).problems
     assert all(problem.startswith(f"{path}: ") for problem in problems)
     return [problem.removeprefix(f"{path}: ") for problem in problems]
+
+
+def test_what_the_file_holds_is_kept_where_workers_have_to_be_told(write):
+    text = f"workers = 2  # \u00fc\n{MINIMAL}"
+    config = load(write(text))
+    assert (config.workers, config.source.decode()) == (2, text)
+    again = examine_source(config.path, config.source)
+    assert (again.config, again.problems) == (config, ())
+    assert text not in repr(config)
+    assert load(write(text.replace("2", "1", 1))).source == b""
+    assert load(write(MINIMAL)).workers == 1
 
 
 def test_little_has_to_be_said(write, tmp_path):
@@ -124,6 +144,10 @@ MISTAKES = [
     ("", "[smtp]\nstrict_sync = 1", ["smtp.strict_sync: must be true or false"]),
     ("", '[smtp]\nbare_newline = "Reject"', ["smtp.bare_newline: must be one of normalize, reject"]),
     ("", "[smtp]\nbare_newline = [1]", ["smtp.bare_newline: must be one of normalize, reject"]),
+    ("workers = 0", "", ["workers: must be between 1 and 64"]),
+    ("workers = 65", "", ["workers: must be between 1 and 64"]),
+    ("workers = true", "", ["workers: must be a whole number"]),
+    ("source = 1", "", ["source: unknown key"]),
     ("", "[smtp]\nmax_recipients = -1", ["smtp.max_recipients: must be between 1 and 1000000, or 0 for none"]),
     ("", '[trust]\nca_files = "ca.pem"', ["trust.ca_files: must be a list in brackets"]),
     ("", '[trust]\nca_files = ["a", 3]', ["trust.ca_files[1]: must be a path in quotes"]),

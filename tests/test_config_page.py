@@ -19,6 +19,7 @@ from mailproxy.config import (
     HoldOffConfig,
     LimitsConfig,
     ListenerTLSConfig,
+    PoolConfig,
     POP3Config,
     ServiceConfig,
     SMTPConfig,
@@ -46,6 +47,7 @@ TABLES = {
     "`[timeouts]`": TimeoutsConfig,
     "`[limits]`": LimitsConfig,
     "`[hold_off]`": HoldOffConfig,
+    "`[pool]`": PoolConfig,
     "`[smtp]`": SMTPConfig,
     "`[pop3]`": POP3Config,
     "`[tenants.NAME]`": TenantConfig,
@@ -66,10 +68,12 @@ PLAIN = {
 }
 NOT_KEYS = {
     "path",
+    "source",
     "trust",
     "timeouts",
     "limits",
     "hold_off",
+    "pool",
     "smtp",
     "pop3",
     "tenants",
@@ -195,7 +199,7 @@ def test_the_example_has_every_key():
         "`[[listener_tls.NAME.certificates]]`": [each for table in listener_tls for each in table["certificates"]],
         "`[destination_services.NAME]`": raw["destination_services"].values(),
         "`[[destinations]]`": raw["destinations"],
-    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "hold_off", "smtp", "pop3")}
+    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3")}
     for heading, cls in TABLES.items():
         assert {field.name for field in keys(cls)} <= {key for table in written[heading] for key in table}, heading
 

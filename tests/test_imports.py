@@ -24,18 +24,19 @@ OURS = {
     "deadline": set(),
     "names": LOG,
     "tls": {"config.values", "destination.files", "destination.model", *LOG},
+    "sockets": set(),
     "relay": {"deadline", *LOG},
     "backoff": set(),
     "observe": {"errors"},
     "destination": {"tls", "names", "backoff", *LOG},
-    "upstream": {"wire", "destination.model", "tls", "names", "deadline", "backoff", *LOG},
+    "upstream": {"wire", "destination.model", "sockets", "tls", "names", "deadline", "backoff", *LOG},
     "downstream": {"session", "wire", "relay", "deadline", "tls", *LOG},
     "shared": set(),
     "recipes": {"config", "destination", "session", "tenants", "wire", "errors"},
     "places": {"config", "destination", "recipes", "shared", "tenants", "tls", *LOG},
     "inherited": set(),
     "checks": {"config", "inherited", "places", "shared", "tenants", "tls", *LOG},
-    "listeners": {"config", "downstream", "inherited", "recipes", *LOG},
+    "listeners": {"config", "downstream", "inherited", "recipes", "sockets", *LOG},
     "assembly": {
         "checks",
         "config",
@@ -45,12 +46,13 @@ OURS = {
         "places",
         "recipes",
         "shared",
+        "sockets",
         "tls",
         "upstream",
         *LOG,
     },
     "drain": {"deadline", "downstream", *LOG},
-    "reload": {"listeners", "recipes", *LOG},
+    "reload": {"config", "listeners", "recipes", *LOG},
     "service": {
         "assembly",
         "checks",
@@ -62,6 +64,7 @@ OURS = {
         "names",
         "recipes",
         "reload",
+        "sockets",
         "tls",
         *LOG,
     },
@@ -69,7 +72,23 @@ OURS = {
     "notify": set(),
     "watch": {"config", "deadline"},
     "process": {"config", "notify", "signals", "watch"},
-    "options": {"config", "errors", "process", "service", "watch"},
+    "workers": {
+        "backoff",
+        "checks",
+        "config",
+        "deadline",
+        "destination.model",
+        "drain",
+        "inherited",
+        "listeners",
+        "process",
+        "recipes",
+        "reload",
+        "service",
+        "tls",
+        *LOG,
+    },
+    "options": {"config", "errors", "process", "service", "watch", "workers"},
     "sandbox": {"wire", *LOG},
 }
 """What each part may import of ours, besides itself; `destination.model` is that module alone."""
@@ -84,6 +103,7 @@ OTHERS = {
     "tenants": VALUES,
     "observe": MAIL,
     "deadline": MAIL,
+    "sockets": {"OpenSSL", *MAIL},
     "relay": MAIL,
     "backoff": set(),
     "names": MAIL,
@@ -105,6 +125,7 @@ OTHERS = {
     "notify": {"twisted"},
     "watch": {"twisted"},
     "process": {"twisted"},
+    "workers": MAIL,
     "options": {"twisted"},
     "sandbox": {"cryptography", "OpenSSL", *MAIL},
 }
@@ -153,7 +174,7 @@ def test_every_part_has_its_row():
 
 def test_nothing_imports_the_reactor_but_what_runs_it():
     users = {part_of(path) for path in modules() if "twisted.internet.reactor" in set(imports(path))}
-    assert users <= {"service", "options", "sandbox"}
+    assert users <= {"service", "options", "sandbox", "workers"}
 
 
 def test_the_plugin_imports_nothing_but_the_service_maker():

@@ -168,6 +168,27 @@ def test_who_waits_to_be_accepted_is_let_in_before_the_port_closes(keep):
     assert not endpoint.port.open
 
 
+def test_a_port_that_is_shared_lets_them_in_in_its_own_way(keep):
+    keeper, endpoint = keep(), Endpoint()
+    listener = Listener(endpoint, keeper)
+    port = endpoint.port = ReadingPort(listener.gate, list(range(7)))
+    port.let_in, port.doRead = port.doRead, lambda: None
+    listener.listen()
+    assert listener.is_open
+    listener.close_port()
+    assert keeper.factory.came == list(range(7))
+    assert not listener.is_open
+
+
+def test_however_many_come_there_is_an_end_to_it(keep):
+    keeper, endpoint = keep(), Endpoint()
+    listener = Listener(endpoint, keeper)
+    endpoint.port = ReadingPort(listener.gate, list(range(100_000)))
+    listener.listen()
+    listener.close_port()
+    assert 1000 < len(keeper.factory.came) < 5000
+
+
 def test_who_waits_at_a_socket_of_systemd_is_left_to_who_comes_after_us(keep, monkeypatch):
     keeper = keep()
     endpoint = InheritedEndpoint(None, 3, 2)

@@ -13,6 +13,7 @@ import pytest
 from twisted.application.service import IServiceMaker
 from twisted.plugin import getPlugins
 
+from mailproxy.options import logs_to_stdout
 from tests.support.ports import free_port
 from tests.support.waiting import listens, until
 
@@ -150,11 +151,13 @@ def test_the_example_is_sound(twistd):
     assert twistd("mailproxy", "--config", str(example), "--check") == (0, "", "configuration ok\n")
 
 
-def test_daemon_pidfile_logfile_and_umask_are_twistds_own(twistd, folder):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_daemon_pidfile_logfile_and_umask_are_twistds_own(twistd, folder, workers):
     """Files are found from where twistd was started, also when it runs elsewhere."""
     port = free_port()
     (folder / "etc").mkdir()
-    (folder / "etc/mailproxy.toml").write_text(SOUND.format(port=port).replace('"destinations"', '"../destinations"'))
+    sound = SOUND.format(port=port).replace('"destinations"', '"../destinations"')
+    (folder / "etc/mailproxy.toml").write_text(f"workers = {workers}{sound}")
     (folder / "elsewhere").mkdir()
     twistds = ("--rundir", "elsewhere", "--pidfile", "it.pid", "--logfile", "it.log", "--umask", "027")
     assert twistd(*twistds, "mailproxy", "--config", "etc/mailproxy.toml") == (0, "", "")
@@ -163,8 +166,25 @@ def test_daemon_pidfile_logfile_and_umask_are_twistds_own(twistd, folder):
         until(lambda: listens(port), f"port {port}")
         assert Path(f"/proc/{pid}/cwd").readlink() == folder / "elsewhere"
         assert os.getsid(pid) != os.getsid(0)
+        until(lambda: "ready; listeners: 1" in (folder / "it.log").read_text(), "the start")
         assert (folder / "it.pid").stat().st_mode & 0o777 == 0o640
     finally:
         os.kill(pid, signal.SIGTERM)
     until(lambda: not (folder / "it.pid").exists(), "the end")
     assert "Traceback" not in (folder / "it.log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("options", "stdout"),
+    [
+        ({}, False),
+        ({"nodaemon": 1}, True),
+        ({"nodaemon": 1, "logfile": "-"}, True),
+        ({"nodaemon": 1, "logfile": "x.log"}, False),
+        ({"nodaemon": 1, "syslog": 1}, False),
+        ({"nodaemon": 1, "logger": "x.y"}, False),
+    ],
+)
+def test_where_the_log_goes_is_read_off_twistds_options(options, stdout):
+    twistd = {"nodaemon": 0, "logfile": None, "syslog": 0, "logger": None} | options
+    assert logs_to_stdout(twistd) is stdout

@@ -1,5 +1,6 @@
 """The proxy as a process: it says when it is ready, hears signals, and keeps to its configuration file."""
 
+import gc
 import signal
 import socket
 from threading import Event
@@ -11,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
 from mailproxy.config import load
-from mailproxy.process import Process
+from mailproxy.process import Process, spare_the_collector
 from mailproxy.watch import fingerprint
 from tests.support.proxies import HEAD, LISTENER
 
@@ -46,6 +47,7 @@ class Proxy:
     def __init__(self, config, events):
         self.config = config
         self.listeners = [SimpleNamespace()] * 3
+        self.up = succeed(None)
         self.over = Deferred()
         self.problems = []
         self._events = events
@@ -55,6 +57,9 @@ class Proxy:
 
     def startService(self):
         self._events.append("started")
+
+    def serving(self):
+        return self.up
 
     def stopService(self):
         self._events.append("stopping")
@@ -147,6 +152,28 @@ def test_it_is_ready_when_the_ports_are_bound_and_the_reactor_runs(process, reac
     assert handlers.keys() == {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
+def test_it_is_ready_only_when_clients_are_served(process, reactor, proxy, manager, handlers, events):
+    proxy.up = Deferred()
+    process.privilegedStartService()
+    process.startService()
+    reactor.run()
+    send(reactor, handlers, signal.SIGHUP)
+    assert heard(manager) == []
+    proxy.up.callback(None)
+    assert heard(manager) == ["WATCHDOG=1", "READY=1"]
+    assert "reloaded" not in events
+
+
+def test_it_is_never_ready_once_the_end_has_begun(process, reactor, proxy, manager):
+    proxy.up = Deferred()
+    process.privilegedStartService()
+    process.startService()
+    reactor.run()
+    process.stopService()
+    proxy.up.callback(None)
+    assert heard(manager) == ["STOPPING=1"]
+
+
 def test_signals_are_heard_before_the_first_port_is_bound(process, handlers, monkeypatch):
     seen = []
     monkeypatch.setattr(process._proxy, "privilegedStartService", lambda: seen.extend(handlers))
@@ -228,3 +255,10 @@ def test_a_thread_that_waits_for_a_name_service_does_not_hold_up_the_end(running
     assert thread.is_alive()
     release.set()
     thread.join(30)
+
+
+def test_what_was_made_at_the_start_is_not_looked_at_again():
+    gc.unfreeze()
+    spare_the_collector()
+    assert gc.get_freeze_count() > 1000
+    assert gc.collect() == 0

@@ -47,14 +47,14 @@ def test_equal_configurations_have_equal_recipes(config):
 
 ELSEWHERE = {
     "timeouts": {"drain_delay_seconds", "drain_seconds", "drain_final_reply_seconds"},
-    "limits": {"max_sessions", "max_sessions_per_tenant", "max_sessions_per_client"},
+    "limits": {"max_sessions", "max_sessions_per_tenant", "max_sessions_per_client", "max_idle_connections"},
 }
 """Keys that are about the whole process."""
 
 ONE_PROTOCOL = {"command_seconds", "pop3_command_seconds"}
 
 
-@pytest.mark.parametrize("table", ["trust", "timeouts", "limits", "hold_off", "smtp", "pop3"])
+@pytest.mark.parametrize("table", ["trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3"])
 def test_every_key_about_a_listener_is_in_it(config, table):
     before = recipes(config)
     for field in attrs.fields(type(getattr(config, table))):
@@ -62,7 +62,7 @@ def test_every_key_about_a_listener_is_in_it(config, table):
         same = {one == other for one, other in zip(recipes(changed), before, strict=True)}
         if field.name in ELSEWHERE.get(table, ()):
             assert same == {True}, field.name
-        elif table in ("smtp", "pop3") or field.name in ONE_PROTOCOL:
+        elif table in ("pool", "smtp", "pop3") or field.name in ONE_PROTOCOL:
             assert same == {True, False}, field.name
         else:
             assert same == {False}, field.name
@@ -85,9 +85,9 @@ def test_names_of_ours_matter_to_smtp_alone(config):
 
 
 def test_every_key_of_the_file_was_thought_of():
-    tables = {"trust", "timeouts", "limits", "hold_off", "smtp", "pop3"}
+    tables = {"trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3"}
     listeners = {"tenants", "listener_tls", "destination_services", "destinations", "server_name", "ehlo_name"}
-    of_the_process = {"path", "watch_seconds"}
+    of_the_process = {"path", "source", "watch_seconds", "workers"}
     assert {field.name for field in attrs.fields(Config)} == tables | listeners | of_the_process
 
 

@@ -1,6 +1,7 @@
 """Another configuration is in use as a whole or not at all, and nobody who is connected notices."""
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.error import CannotListenError
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
@@ -46,7 +47,7 @@ def lines():
 def shared(proxy):
     """How many connectors, counters and places there are."""
     made = proxy._assembly
-    return len(made._connectors), len(made._standings), len(made._places._sources)
+    return len(made._upstreams), len(made._standings), len(made._places._sources)
 
 
 def reload(site, proxy, *args, **listen):
@@ -258,11 +259,11 @@ def test_counters_go_on_where_a_listener_moves_to(site, proxy):
 
 
 def test_the_way_to_the_mail_server_stays_where_nothing_about_it_changes(site, proxy):
-    before = factories(proxy)["acme/dest"]._around.open_upstream
+    before = factories(proxy)["acme/dest"]._around.upstreams
     assert reload(site, proxy, "smtp.max_recipients = 7", dest=BOTH) == []
-    assert factories(proxy)["acme/dest"]._around.open_upstream == before
+    assert factories(proxy)["acme/dest"]._around.upstreams is before
     assert reload(site, proxy, "timeouts.login_seconds = 7", dest=BOTH) == []
-    assert factories(proxy)["acme/dest"]._around.open_upstream != before
+    assert factories(proxy)["acme/dest"]._around.upstreams is not before
 
 
 def test_what_nobody_needs_any_more_is_closed(site, proxy):
@@ -309,6 +310,29 @@ def test_files_that_cannot_be_used_change_nothing(site, proxy, tmp_path):
     assert proxy.config is config
     assert site.reactor.ports.keys() == {1587, 1588}
     assert_as_before(site, proxy, before, held)
+
+
+def test_another_number_of_workers_changes_nothing(site, proxy):
+    (problem,) = reload(site, proxy, 'workers = 2\nserver_name = "new.test"', dest=BOTH)
+    assert problem.endswith("workers: 1 are running, and a change needs a restart")
+    assert not greeting(site)[1].startswith(b"220 new.test")
+
+
+def test_the_two_halves_of_a_change_can_be_taken_one_by_one(site, proxy):
+    config = site.write('server_name = "new.test"', dest='{ acme = "tcp:1587", globex = "tcp:1589" }')
+    prepared = Followed(Deferred.fromCoroutine(proxy.prepare(config)))
+    assert prepared.result == []
+    assert site.reactor.ports.keys() == {1587, 1588, 1589}
+    assert not greeting(site)[1].startswith(b"220 new.test")
+    Deferred.fromCoroutine(proxy.undo())
+    site.reactor.network.settle()
+    assert site.reactor.ports.keys() == {1587, 1588}
+    Deferred.fromCoroutine(proxy.undo())
+    assert Followed(Deferred.fromCoroutine(proxy.prepare(config))).result == []
+    proxy.commit()
+    site.reactor.network.settle()
+    assert site.reactor.ports.keys() == {1587, 1589}
+    assert greeting(site)[1].startswith(b"220 new.test")
 
 
 def test_a_port_that_is_taken_changes_nothing(site, proxy):

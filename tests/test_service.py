@@ -6,6 +6,7 @@ import pytest
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mailproxy import service
+from mailproxy.config.values import LimitsConfig
 from mailproxy.downstream.rooms import MAX_TURNED_AWAY
 from mailproxy.errors import ConfigError
 from mailproxy.service import FAREWELL_SECONDS, SPARE_DESCRIPTORS, check, make_service, most_sessions
@@ -291,7 +292,7 @@ def test_all_that_was_open_is_closed(site):
     site.reactor.network.settle()
     close(site, client, server)
     made = proxy._assembly
-    assert [len(each) for each in (made._connectors, made._standings, made._client_tls, made._places._sources)] == [
+    assert [len(each) for each in (made._upstreams, made._standings, made._client_tls, made._places._sources)] == [
         0
     ] * 4
     assert not proxy._rooms.taken
@@ -314,7 +315,7 @@ def test_there_is_always_room_for_one(monkeypatch):
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_limit_of_sessions_that_descriptors_do_not_suffice_for_is_told(site, lines, monkeypatch, more):
     monkeypatch.setattr(service.resource, "getrlimit", lambda _: (1024, 4096))
-    most = most_sessions(2)
+    most = most_sessions(2 + LimitsConfig().max_idle_connections)
     proxy = site.start(f"limits.max_sessions = {most + more}", dest=LISTEN)
     warning = (LogLevel.warn, f"max_sessions is {most + 1}, and open files suffice for {most}")
     assert lines.count(warning) == more

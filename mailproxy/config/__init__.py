@@ -1,7 +1,7 @@
 """The configuration file: TOML text to frozen values, or one complaint per mistake."""
 
 from mailproxy.config.endpoints import with_loopback_default
-from mailproxy.config.load import Examined, examine, load
+from mailproxy.config.load import Examined, examine, examine_source, load
 from mailproxy.config.values import (
     CertificateConfig,
     Config,
@@ -9,6 +9,7 @@ from mailproxy.config.values import (
     HoldOffConfig,
     LimitsConfig,
     ListenerTLSConfig,
+    PoolConfig,
     POP3Config,
     ServiceConfig,
     SMTPConfig,
@@ -26,12 +27,14 @@ __all__ = [
     "LimitsConfig",
     "ListenerTLSConfig",
     "POP3Config",
+    "PoolConfig",
     "SMTPConfig",
     "ServiceConfig",
     "TenantConfig",
     "TimeoutsConfig",
     "TrustConfig",
     "examine",
+    "examine_source",
     "load",
     "with_loopback_default",
 ]

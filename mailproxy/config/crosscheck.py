@@ -11,6 +11,7 @@ from attrs import evolve, frozen
 from mailproxy.config.endpoints import Endpoint, parse_endpoint
 from mailproxy.config.structure import KeyPath, Mistake, format_path
 from mailproxy.config.values import DestinationConfig, ListenerTLSConfig, ServiceConfig, TenantConfig, TrustConfig
+from mailproxy.destination.model import MailProtocol
 
 
 @frozen
@@ -50,6 +51,7 @@ def check_tables(tables: Tables) -> Iterator[Mistake]:
     yield from _services(tables)
     for at, destination in tables.destinations.items():
         yield from _service_of(("destinations", at), destination, tables.services)
+        yield from _pool_of(("destinations", at), destination)
     yield from _listener_tls(tables)
     yield from _tenants(tables)
     yield from _twice(tables)
@@ -88,6 +90,14 @@ def _service_of(
                 yield (*path, key), "a directory of destinations has none; it needs a service with a binding"
     if destination.fragment_optional and (destination.fragment is None or "," in destination.fragment):
         yield (*path, "fragment_optional"), "needs exactly one fragment"
+
+
+def _pool_of(path: KeyPath, destination: DestinationConfig) -> Iterator[Mistake]:
+    if destination.protocol is MailProtocol.POP3:
+        if destination.max_connections:
+            yield (*path, "max_connections"), "is for smtp: a connection of pop3 belongs to one session"
+    elif destination.max_connections and not destination.pool:
+        yield (*path, "max_connections"), "has no effect while pool is false"
 
 
 def _listener_tls(tables: Tables) -> Iterator[Mistake]:

@@ -23,7 +23,7 @@ from mailproxy.config.crosscheck import (
     with_service,
 )
 from mailproxy.config.rules import LABEL, NAME, Matches
-from mailproxy.config.source import read_toml
+from mailproxy.config.source import parse_toml, read_source
 from mailproxy.config.structure import Judge, format_path, unknown_key
 from mailproxy.config.values import (
     Config,
@@ -39,6 +39,9 @@ T = TypeVar("T")
 
 _TOGETHER = ("tenants", "listener_tls", "destination_services", "destinations")
 """The tables that refer to each other."""
+
+_NO_KEYS = ("path", "source")
+"""What the file does not say."""
 
 
 @frozen
@@ -72,16 +75,27 @@ def examine(path: Path) -> Examined:
     """Everything that is wrong in a file, and the sound rest."""
     path = path.absolute()
     try:
-        raw = read_toml(path)
+        octets = read_source(path)
+    except ConfigError as error:
+        return Examined(Config(path), error.problems)
+    return examine_source(path, octets)
+
+
+def examine_source(path: Path, octets: bytes) -> Examined:
+    """The same for a file that has been read."""
+    try:
+        raw = parse_toml(path, octets)
     except ConfigError as error:
         return Examined(Config(path), error.problems)
     judge = Judge(path.parent)
     config = _judge(path, raw, judge)
+    if config.workers > 1:
+        config = evolve(config, source=octets)
     return Examined(config, tuple(f"{path}: {format_path(where)}: {reason}" for where, reason in judge.mistakes))
 
 
 def _judge(path: Path, raw: dict[str, Any], judge: Judge) -> Config:
-    known = [field.name for field in attrs.fields(Config) if field.name != "path"]
+    known = [field.name for field in attrs.fields(Config) if field.name not in _NO_KEYS]
     judge.mistakes += [((key,), unknown_key(key, known)) for key in raw if key not in known]
     config = _with_sound_trust(_alone(path, raw, judge), judge)
     tables = with_service(_tables(raw, judge))
@@ -93,7 +107,7 @@ def _alone(path: Path, raw: dict[str, Any], judge: Judge) -> Config:
     """The keys and tables that stand for themselves."""
     sound: dict[str, Any] = {}
     for field in attrs.fields(attrs.resolve_types(Config)):
-        if field.name in raw and field.name not in {"path", *_TOGETHER}:
+        if field.name in raw and field.name not in {*_NO_KEYS, *_TOGETHER}:
             value = judge.structure(raw[field.name], field.type or object, (field.name,))
             sound |= {} if value is None else {field.name: value}
     return Config(path, **sound)

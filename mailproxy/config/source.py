@@ -15,14 +15,30 @@ MAX_FILE_OCTETS = 1 << 20
 """More than any configuration needs; it bounds what a wrong path can cost."""
 
 
-def read_toml(path: Path) -> dict[str, Any]:
+def read_source(path: Path) -> bytes:
     """
-    The tables of a file.
+    What a file holds.
 
     Raises:
-        ConfigError: it cannot be read, is too large, or is no TOML; a syntax error names its line and column.
+        ConfigError: it cannot be read, or is too large.
     """
-    octets = _read(path)
+    try:
+        with path.open("rb") as file:
+            octets = file.read(MAX_FILE_OCTETS + 1)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    if len(octets) > MAX_FILE_OCTETS:
+        raise ConfigError([f"{path}: is larger than {MAX_FILE_OCTETS} octets"])
+    return octets
+
+
+def parse_toml(path: Path, octets: bytes) -> dict[str, Any]:
+    """
+    The tables in what a file holds.
+
+    Raises:
+        ConfigError: it is no TOML; a syntax error names its line and column.
+    """
     try:
         return tomllib.loads(octets.decode())
     except UnicodeDecodeError as error:
@@ -33,17 +49,6 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise ConfigError([f"{path}: nested too deeply"]) from error
     except ValueError as error:  # Python turns no more than 4300 digits into a number
         raise ConfigError([f"{path}: a number is too long"]) from error
-
-
-def _read(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            octets = file.read(MAX_FILE_OCTETS + 1)
-    except OSError as error:
-        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
-    if len(octets) > MAX_FILE_OCTETS:
-        raise ConfigError([f"{path}: is larger than {MAX_FILE_OCTETS} octets"])
-    return octets
 
 
 def _place(before: bytes) -> str:

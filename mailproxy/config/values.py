@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, NewType
 
-from attrs import Factory, frozen
+from attrs import Factory, field, frozen
 
 from mailproxy.config.rules import (
     Between,
@@ -80,7 +80,26 @@ class LimitsConfig:
     ] = 0
     max_sessions_per_client: Annotated[int, Between(1, 1_000_000, zero="none")] = 0
     max_pending_logins: Annotated[int, Between(1, 1_000_000)] = 100
+    max_idle_connections: Annotated[int, Between(1, 1_000_000)] = 200
     min_content_octets_per_second: Annotated[int, Between(1, 1_000_000, zero="none")] = 100
+
+
+@frozen
+class PoolConfig:
+    """
+    How connections to SMTP servers are kept between two sessions of the same destination and tenant.
+
+    Source: what servers allow: Postfix closes after 300 s, Exim after 1000 messages, hosted services sooner.
+    """
+
+    enabled: bool = True
+    max_connections: Annotated[
+        int, Between(1, 1_000_000, zero="what the mail service is known to allow, else none")
+    ] = 0
+    max_messages: Annotated[int, Between(1, 1_000_000)] = 100
+    max_age_seconds: Seconds = 300.0
+    idle_seconds: Annotated[float, Between(0.01, 60)] = 30.0
+    min_idle: Annotated[int, Between(0, 1000)] = 0
 
 
 @frozen
@@ -194,6 +213,8 @@ class DestinationConfig:
     fragment_optional: bool = False
     allow_plaintext_auth: bool = False
     tls: Name | None = None
+    pool: bool = True
+    max_connections: Annotated[int, Between(1, 1_000_000, zero="that of the pool")] = 0
 
 
 @frozen
@@ -202,20 +223,23 @@ class Config:
     The whole file.
 
     `server_name` and `ehlo_name` are None where the host's own name is to be used.  `tenants` holds every tenant
-    that is listened for, written down or not.
+    that is listened for, written down or not.  `source` is what the file holds where there are workers to be told it.
     """
 
     path: Path
     server_name: Domain | None = None
     ehlo_name: Domain | None = None
     watch_seconds: Annotated[float, Between(0.01, 86_400, zero="never")] = 5.0
+    workers: Annotated[int, Between(1, 64)] = 1
     trust: TrustConfig = TrustConfig()
     timeouts: TimeoutsConfig = TimeoutsConfig()
     limits: LimitsConfig = LimitsConfig()
     hold_off: HoldOffConfig = HoldOffConfig()
+    pool: PoolConfig = PoolConfig()
     smtp: SMTPConfig = SMTPConfig()
     pop3: POP3Config = POP3Config()
     tenants: Mapping[str, TenantConfig] = Factory(dict)
     listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)
     destinations: tuple[DestinationConfig, ...] = ()
+    source: bytes = field(default=b"", eq=False, repr=False)

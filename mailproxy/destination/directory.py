@@ -9,11 +9,11 @@ from base64 import b64decode
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from mailproxy.destination.access import TokenLogin
 from mailproxy.destination.cache import Cache, Fetched
-from mailproxy.destination.files import read_small
+from mailproxy.destination.files import Stamp, read_small, stamp_if_settled
 from mailproxy.destination.http import Web
 from mailproxy.destination.jsontext import load_object, peer_words
 from mailproxy.destination.model import MailProtocol
@@ -62,6 +62,7 @@ class DestinationDirectory:
         folder = tenant.subdomain or (tenant.name if tenant.is_subscriber and is_dns_label(tenant.name) else None)
         self._folders = ([path / folder] if folder else []) + [path]
         self._files: dict[Path, _File] = {}
+        self._paths: dict[str, list[Path]] = {}
         self._requests: dict[str, _Prepared] = {}
         self._cache: Cache[_TokenKey, AccessToken] = Cache(
             web.clock, random, observe=lambda key, error: reporter.fetched(key[1], error), lead_seconds=LEAD_SECONDS
@@ -83,6 +84,9 @@ class DestinationDirectory:
         if reference.level or reference.fragment:
             key = "level" if reference.level else "fragment"
             raise DestinationUnusable(key, "works with a destination service only, not with a directory")
+        found = self._unchanged(reference.name)
+        if found is not None:
+            return found
         path = self._find_file(f"{reference.name}.json")
         if path is None:
             raise DestinationUnknown(
@@ -127,6 +131,24 @@ class DestinationDirectory:
         token = await fetch_token(self._web, request)
         return Fetched(token, usable_seconds(token.expires_at - self._web.clock.seconds()))
 
+    def _unchanged(self, name: str) -> Found | None:
+        """What was read last, if that is still the file that counts, and it has not been touched since."""
+        paths = self._paths.get(name)
+        if paths is None:
+            paths = self._paths[name] = [folder / f"{name}.json" for folder in self._folders]
+        for path in paths:
+            held = self._files.get(path)
+            if held is not None:
+                return held.found if held.stamp is not None and held.stamp == stamp_if_settled(path) else None
+            try:
+                path.lstat()
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError):
+                return None
+            return None
+        return None
+
     def _find_file(self, name: str) -> Path | None:
         """
         The file of this name, the tenant's own first.
@@ -136,10 +158,12 @@ class DestinationDirectory:
         for folder in self._folders:
             path = folder / name
             try:
-                if path.is_symlink() or path.exists():
-                    return path
+                path.lstat()
+            except (FileNotFoundError, NotADirectoryError, ValueError):
+                continue
             except OSError as error:
                 raise DestinationUnusable(self._relative(path), f"cannot be read: {error.strerror}") from None
+            return path
         return None
 
     def _relative(self, path: Path) -> str:
@@ -147,13 +171,17 @@ class DestinationDirectory:
 
     def _read_file(self, path: Path, name: str) -> Found:
         """
-        What the file says; it is read each time, being short, and understood only when its octets have changed.
+        What the file says; it is read when it may have changed, and understood only when its octets have.
         """
         held = self._files.get(path)
         try:
+            now = stamp_if_settled(path)
+            if held is not None and now is not None and held.stamp == now:
+                return held.found
             content = read_small(path)
             if held is None or held.content != content:
-                held = self._files[path] = _File(content, _parse_file(content, name))
+                held = _File(content, now, _parse_file(content, name))
+            self._files[path] = evolve(held, stamp=now)
         except ValueError as error:
             raise self._unreadable(path, error) from None
         return held.found
@@ -205,6 +233,7 @@ class _File:
     """A file as it was read."""
 
     content: bytes = field(repr=False)
+    stamp: Stamp | None
     found: Found
 
 

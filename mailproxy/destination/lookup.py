@@ -52,6 +52,7 @@ class DestinationLogins:
         self._replacements = Backoff(random)
         self._next_forget = 0.0
         self._parsed: tuple[Found, Destination, Access] | None = None
+        self._last: Login | None = None
 
     async def login(self) -> Login:
         """
@@ -100,9 +101,15 @@ class DestinationLogins:
         found = await self._source.find(self._reference)
         destination, access = self._parse(found)
         if not isinstance(access, TokenLogin):
-            return Login(destination, access), found
+            return self._same(Login(destination, access)), found
         token = await self._source.token(self._reference, found)
-        return Login(destination, Token(access.user, token.value, token.expires_at)), found
+        return self._same(Login(destination, Token(access.user, token.value, token.expires_at))), found
+
+    def _same(self, login: Login) -> Login:
+        """The very login that was handed out last if this one equals it, so that comparing them costs nothing."""
+        if self._last != login:
+            self._last = login
+        return self._last
 
     def _parse(self, found: Found) -> tuple[Destination, Access]:
         """The meaning of the properties, worked out once for as long as they stay the same."""

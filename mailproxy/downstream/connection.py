@@ -160,10 +160,18 @@ class ClientConnection(TwistedProtocol):
         try:
             self.transport.write(raw)
             self.transport.loseConnection()
-            if self._over_tls:  # which waits for an answer to its goodbye: what is below does not
-                self.transport.protocol.transport.loseConnection()
+            if self._over_tls:  # which waits for an answer to its goodbye
+                self._do_not_wait()
         except Exception:  # noqa: BLE001 - whatever it was: who needs its place has nothing to do with it
             self.crashed()
+
+    def _do_not_wait(self) -> None:
+        """Our transports know how; with Twisted's, what is below its layer does not wait."""
+        part = getattr(self.transport, "part", None)
+        if part is None or self.transport.protocol is not self:
+            self.transport.protocol.transport.loseConnection()
+        else:
+            part()
 
     def overhear(self, octets: int) -> None:
         """The client goes on talking though all was said."""

@@ -149,6 +149,10 @@ class SessionProtocol(ClientConnection):
         self._log.failed(error, self._session.waiting.value)
         self._tell(self._session.upstream_lost, error)
 
+    def upstream_wanted(self) -> None:
+        """Others wait for a connection like ours."""
+        self._tell(self._session.upstream_wanted)
+
     def _opened(self, upstream: Upstream) -> None:
         self._opening = None
         self._upstream = upstream
@@ -159,7 +163,7 @@ class SessionProtocol(ClientConnection):
         self._log.quote = upstream.quoted
         self._session.conceal = upstream.concealed
         upstream.hand_over(self, self._to_upstream)
-        self._tell(self._session.upstream_opened, upstream.capabilities)
+        self._tell(partial(self._session.upstream_opened, upstream.capabilities, reused=upstream.reused))
 
     def _not_opened(self, failure: Failure) -> None:
         if self._opening is None:
@@ -204,15 +208,12 @@ class SessionProtocol(ClientConnection):
             self.crashed()
 
     def _carry_out(self) -> None:
-        ran = self._pump.run(self._session.next_action, self._do, self._go_on)
+        ran = self._pump.run(self._session.next_action, _DEEDS, self, self._go_on)
         if ran and not self._ended:
             if self._pump.in_line and not self._handshaking:
                 self._intake.hold(_OTHERS)
             self._mind_reading()
             self._mind_the_clock()
-
-    def _do(self, action: Action) -> None:
-        _DEEDS[type(action)](self, action)
 
     def _go_on(self) -> None:
         self._intake.release(_OTHERS)
@@ -239,8 +240,8 @@ class SessionProtocol(ClientConnection):
             self.start_tls()
             self._govern()
 
-    def _open_upstream(self, _action: OpenUpstream) -> None:
-        opening = self._opening = self._around.open_upstream()
+    def _open_upstream(self, action: OpenUpstream) -> None:
+        opening = self._opening = self._around.upstreams.open(fresh=action.fresh)
         opening.addCallbacks(self._opened, self._not_opened)
         opening.addErrback(self._opening_crashed)
 
@@ -248,11 +249,11 @@ class SessionProtocol(ClientConnection):
         self._log.crashed(failure)
         self._crash()
 
-    def _release_upstream(self, _action: ReleaseUpstream) -> None:
+    def _release_upstream(self, action: ReleaseUpstream) -> None:
         upstream = self._upstream
         if upstream is not None:
             self._forget_upstream()
-            upstream.release(self._around.upstream_quit_seconds)
+            self._around.upstreams.take_back(upstream, messages=action.messages, reset=action.reset, sound=action.sound)
 
     def _abort_upstream(self, _action: AbortUpstream | None = None) -> None:
         upstream, opening = self._upstream, self._opening
@@ -374,9 +375,9 @@ class SessionProtocol(ClientConnection):
             self._mind_the_clock()
 
     def _mind_reading(self) -> None:
-        _set(self._intake, self._handshaking or self._session.reading)
+        self._intake.want(_SESSION, wanted=self._handshaking or self._session.reading)
         if self._upstream is not None:
-            _set(self._upstream_intake, self._session.reading_upstream)
+            self._upstream_intake.want(_SESSION, wanted=self._session.reading_upstream)
 
     def _mind_the_clock(self) -> None:
         """
@@ -407,13 +408,6 @@ def _nothing() -> None:
 
 def _complain() -> None:
     raise RuntimeError("the session does nothing about a deadline that has passed")
-
-
-def _set(intake: Intake, reading: bool) -> None:  # noqa: FBT001 - the value of a property
-    if reading:
-        intake.release(_SESSION)
-    else:
-        intake.hold(_SESSION)
 
 
 # ruff: noqa: SLF001 - the table below is the class's own, beside it only because methods must exist first

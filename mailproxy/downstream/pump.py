@@ -7,7 +7,8 @@ other session would wait for the last of them: so whoever has much to do stands 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
 
@@ -16,6 +17,10 @@ from mailproxy.session.actions import Action
 
 MOST_AT_ONCE = 100
 """Actions of one session before it is the others' turn: about a millisecond."""
+
+
+T = TypeVar("T")
+Deeds = Mapping[type[Action], Callable[[T, Any], None]]
 
 
 class Pump:
@@ -30,24 +35,27 @@ class Pump:
         self.in_line = False
         """There may be more to do, and it is the others' turn."""
 
-    def run(
-        self, take: Callable[[], Action | None], carry_out: Callable[[Action], None], go_on: Callable[[], None]
-    ) -> bool:
+    def run(self, take: Callable[[], Action | None], deeds: Deeds[T], owner: T, go_on: Callable[[], None]) -> bool:
         """
         Carry out what there is to do, or a part of it; False where that is under way already.
 
         Args:
             take: the next action, or None.
-            carry_out: does one, and may call `run` again.
+            deeds: what to do for an action of each class; may call `run` again.
+            owner: for whom.
             go_on: called when it is this session's turn again.
         """
         if self._running:
             return False
         self._running = True
         try:
-            self.in_line = _some(take, carry_out) and not self._stopped
+            left = MOST_AT_ONCE
+            while left and (action := take()) is not None:
+                deeds[type(action)](owner, action)
+                left -= 1
         finally:
             self._running = False
+        self.in_line = not (left or self._stopped)
         if self.in_line:
             self._next.set(0.0, go_on)
         return True
@@ -57,12 +65,3 @@ class Pump:
         self._stopped = True
         self.in_line = False
         self._next.clear()
-
-
-def _some(take: Callable[[], Action | None], carry_out: Callable[[Action], None]) -> bool:
-    for _ in range(MOST_AT_ONCE):
-        action = take()
-        if action is None:
-            return False
-        carry_out(action)
-    return True

@@ -34,6 +34,8 @@ _CROWDED = 0.75
 class Limit(Enum):
     """Which limit a client has met; the value is what the log says of it, with the key in `[limits]`."""
 
+    __hash__ = object.__hash__  # each is one object
+
     CLIENT = "of one client (max_sessions_per_client)"
     LISTENER = "at one listener (max_sessions_per_listener)"
     TENANT = "of one tenant (max_sessions_per_tenant)"
@@ -111,6 +113,11 @@ class Rooms:
         half = max(1, sessions // 2) if sessions and tenants > 1 else 0
         self.limits = {Limit.CLIENT: per_client, Limit.TENANT: per_tenant or half, Limit.EVERYWHERE: sessions}
 
+    @property
+    def sessions(self) -> int:
+        """How many places are taken in all."""
+        return self.taken[Limit.EVERYWHERE, None]
+
     def door(self, tenant: str | None, limit: int = 0) -> Door:
         """The way in of a listener: whose it is (None: the provider's), and how many it may let in."""
         return Door(self, tenant, limit)
@@ -122,7 +129,8 @@ class Rooms:
     def take(self, rooms: Iterable[Hashable]) -> Place:
         """A place in each of these rooms, whether or not they are full."""
         taken = tuple(rooms)
-        self.taken.update(taken)
+        for room in taken:
+            self.taken[room] += 1
         return Place(self, taken)
 
     def give_back(self, rooms: Iterable[Hashable]) -> None:

@@ -4,7 +4,7 @@ What all sessions of one listener share, and what each of them is given: a way t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
@@ -21,6 +21,7 @@ class Upstream(Protocol):
     capabilities: object
     transport: Any
     login: Any
+    reused: bool
 
     def hand_over(self, owner: Any, producer: Any) -> None:
         """Octets and the end of the connection are told to `owner` from now on, a full buffer to `producer`."""
@@ -37,8 +38,23 @@ class Upstream(Protocol):
     def abort(self) -> None:
         """End at once."""
 
-    def release(self, seconds: float) -> None:
-        """End politely."""
+
+class Upstreams(Protocol):
+    """This tenant's own way to this destination; `upstream.pool.Pool` and `upstream.direct.Direct` provide it."""
+
+    def open(self, *, fresh: bool = False) -> Deferred[Any]:
+        """
+        An `Upstream`, or a `MailProxyError`; fires at once when it is cancelled.
+
+        Args:
+            fresh: one that nobody has used before.
+        """
+
+    def take_back(self, stream: Any, *, messages: int, reset: bool, sound: bool) -> None:
+        """A session is done with it, and hears no more of it; as `session.actions.ReleaseUpstream`."""
+
+    def known(self) -> Any:
+        """What the mail server has offered lately; None where that is not known."""
 
 
 @frozen
@@ -46,7 +62,6 @@ class Surroundings:
     """
     What all sessions of one listener share.
 
-    `open_upstream` is this tenant's own way to this destination; its Deferred fires at once when it is cancelled.
     `timeouts` are seconds, one for each wait but that for the login, which has its own.  In a crowd a client has no
     more than `overload_seconds` for each of the two waits before its first command: a handshake, and that command.
     `min_content_rate` is in octets per second, 0 for none.  `server_tls` is needed where `encryption` is anything but
@@ -54,11 +69,10 @@ class Surroundings:
     """
 
     clock: IReactorTime
-    open_upstream: Callable[[], Deferred[Any]]
+    upstreams: Upstreams
     timeouts: Mapping[Waiting, float]
     stall_seconds: float
     close_seconds: float
-    upstream_quit_seconds: float
     overload_seconds: float = 10.0
     min_content_rate: float = 0.0
     encryption: Encryption = Encryption.PLAINTEXT

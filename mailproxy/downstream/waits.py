@@ -102,7 +102,7 @@ class Waits:
             self._allowance = Allowance(seconds, self._rate, self._clock.seconds())
             self._hold(held=held)
         elif held or waiting in _BOUNDED_ELSEWHERE:
-            self._deadline.clear()
+            self._deadline.rest()
         else:
             self._deadline.set(seconds, self._expired)
 
@@ -111,7 +111,7 @@ class Waits:
         self._held = held
         if held:
             self._allowance.hold(now)
-            self._deadline.clear()
+            self._deadline.rest()
         else:
             self._allowance.go_on(now)
             self._deadline.set(max(0.0, self._allowance.left(now)), self._look_again)

@@ -23,6 +23,20 @@ class Counters:
     events: Counter[str] = Factory(Counter)
     turned_away: Counter[str] = Factory(Counter)
 
+    def add(self, other: Counters) -> None:
+        """What another one has counted counts here, too."""
+        self.sessions += other.sessions
+        self.active += other.active
+        self.outcomes.update(other.outcomes)
+        self.events.update(other.events)
+        self.turned_away.update(other.turned_away)
+
+    def copy(self) -> Counters:
+        """The same numbers, which stay as they are."""
+        return Counters(
+            self.sessions, self.active, Counter(self.outcomes), Counter(self.events), Counter(self.turned_away)
+        )
+
     def began(self) -> None:
         """A mail client has connected."""
         self.sessions += 1

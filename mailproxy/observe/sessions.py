@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import count
 
+from attrs import define, field
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
@@ -18,7 +19,20 @@ _WARNINGS = frozenset({"delivery_unknown", "upstream_desync", "upstream_dropped"
 _ONLY_COUNTED = frozenset({"bad_ehlo", "non_esmtp", "esmtp_unencrypted", "downstream_tls"})
 """Harmless habits of clients, and what is as it should be: each line of them would bury another."""
 
-_numbers = count(1)
+
+@define
+class Numbers:
+    """The numbers of a process's sessions; `worker` stands in front of each, where there are several processes."""
+
+    worker: str = ""
+    _count: count[int] = field(factory=lambda: count(1))
+
+    def next(self) -> str:
+        """Of a new session."""
+        return f"{self.worker}{next(self._count):06x}"
+
+
+numbers = Numbers()
 
 
 class ListenerLog:
@@ -50,9 +64,10 @@ class ListenerLog:
         self.counters.ended("too_many_sessions")
 
     def emit(self, level: LogLevel, text: str, **fields: object) -> None:
-        """One line."""
+        """One line; what is in it is filled in here, since Twisted takes long for that."""
+        line = f"{self.label}: {text}".replace("{", "{{").replace("}", "}}")
         about = {"label": self.label, "destination": self.destination, "tenant": self.tenant}
-        self._logger.emit(level, "{label}: {text}", text=text, **about, **fields)
+        self._logger.emit(level, line, text=text, **about, **fields)
 
     def crashed(self, text: str, failure: Failure | None) -> None:
         """One line and a traceback."""
@@ -68,7 +83,7 @@ class SessionLog:
         self._ended = False
         self.quote: Callable[[bytes], str] = printable
         """How words of a peer are shown; whoever knows a secret that must not be in them, replaces it."""
-        self.id = f"{next(_numbers):06x}"
+        self.id = numbers.next()
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """Something happened that an operator may count or read."""

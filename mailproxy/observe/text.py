@@ -16,6 +16,8 @@ def printable(text: bytes | str, limit: int = 256) -> str:
     r"""
     One line of printable text: control octets and everything beyond ASCII escaped (`\x1b`), cut at `limit`.
     """
+    if isinstance(text, str) and len(text) <= limit and text.isascii() and text.isprintable() and "\\" not in text:
+        return text
     # JSON can hold lone surrogates, which have no octets of their own.
     octets = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else bytes(text)
     clean = "".join(

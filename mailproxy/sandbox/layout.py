@@ -205,6 +205,9 @@ ehlo_name = "mailproxy.localhost"
 [trust]
 ca_files = ["{CA_FILE}"]
 
+[pool]
+enabled = false     # every session logs in, which is what there is to see here
+
 [destination_services.default]
 binding = "bindings/destination"
 

@@ -24,6 +24,8 @@ class Waiting(Enum):
     The owner starts the clock anew whenever `Session.wait_serial` has changed, never merely because octets came in.
     """
 
+    __hash__ = object.__hash__  # each is one object, and looked up for every line
+
     UPSTREAM_LOGIN = "login"
     UPSTREAM_REPLY = "reply"
     UPSTREAM_DATA_REPLY = "data_reply"
@@ -61,12 +63,27 @@ class StartTLS:
 
 @frozen
 class OpenUpstream:
-    """Connect and log in; answer with `upstream_opened` or `upstream_failed`."""
+    """
+    Get a connection that is logged in; answer with `upstream_opened` or `upstream_failed`.
+
+    `fresh`: one that nobody has used before.
+    """
+
+    fresh: bool = False
 
 
 @frozen
 class ReleaseUpstream:
-    """The session is done with a healthy upstream connection: end it with QUIT, in the background."""
+    """
+    The session is done with a healthy upstream connection: it is kept for others, or ended in good order.
+
+    `messages`: so many mail transactions has this session begun.  `reset`: one is open in it.  `sound`: nothing that
+    the session has seen speaks against its use by others.
+    """
+
+    messages: int = 0
+    reset: bool = False
+    sound: bool = True
 
 
 @frozen
@@ -154,8 +171,15 @@ class Session(Protocol):
     def downstream_lost(self) -> None:
         """The mail client is gone."""
 
-    def upstream_opened(self, capabilities: object) -> None:
-        """`OpenUpstream` has succeeded; `capabilities` is what the mail server offers after its login."""
+    def upstream_opened(self, capabilities: object, *, reused: bool) -> None:
+        """
+        `OpenUpstream` has succeeded; `capabilities` is what the mail server offers after its login.
+
+        `reused`: others have used the connection before.
+        """
+
+    def upstream_wanted(self) -> None:
+        """Others wait for a connection like this session's, which lets go of it if it is in the middle of nothing."""
 
     def upstream_failed(self, error: MailProxyError) -> None:
         """`OpenUpstream` has failed."""

@@ -4,16 +4,17 @@ What a session has decided and its owner has not carried out yet.
 
 from __future__ import annotations
 
-from collections import deque
+from mailproxy.session.actions import Action, Report, SendUpstream
 
-from mailproxy.session.actions import Action, Report
+JOINED_OCTETS = 16_384
+"""Octets for the mail server that are decided one behind the other leave in one piece up to this size: a TLS record."""
 
 
 class Agenda:
     """Actions in the order in which they were decided."""
 
     def __init__(self) -> None:
-        self._actions: deque[Action] = deque()
+        self._actions: list[Action] = []
 
     def __len__(self) -> int:
         return len(self._actions)
@@ -22,10 +23,19 @@ class Agenda:
         """One more thing to do."""
         self._actions.append(action)
 
+    def send_upstream(self, raw: bytes) -> None:
+        """Octets go to the mail server, behind those before them: a group of commands, a short message and its end."""
+        actions = self._actions
+        last = actions[-1] if actions else None
+        if type(last) is SendUpstream and len(last.raw) + len(raw) <= JOINED_OCTETS:
+            actions[-1] = SendUpstream(last.raw + raw)
+        else:
+            actions.append(SendUpstream(raw))
+
     def report(self, event: str, **fields: object) -> None:
         """Something that an operator may count or read."""
         self._actions.append(Report(event, fields))
 
     def take(self) -> Action | None:
         """The next thing to do, or None."""
-        return self._actions.popleft() if self._actions else None
+        return self._actions.pop(0) if self._actions else None

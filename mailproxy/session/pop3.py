@@ -159,7 +159,7 @@ class POP3Session:
 
     # What the mail server does
 
-    def upstream_opened(self, capabilities: object) -> None:
+    def upstream_opened(self, capabilities: object, *, reused: bool = False) -> None:  # noqa: ARG002 - none is
         """The mail server is ready for commands; `capabilities` are its `POP3Capabilities`."""
         assert isinstance(capabilities, POP3Capabilities)
         if self._turn is Waiting.UPSTREAM_LOGIN:
@@ -173,6 +173,9 @@ class POP3Session:
         self._upstream_there = False
         if self._turn is Waiting.UPSTREAM_LOGIN:
             self._refuse(error)
+
+    def upstream_wanted(self) -> None:
+        """Its connection is of no use to others: a maildrop is locked for the login, and QUIT means something."""
 
     def receive_upstream(self, chunk: bytes) -> None:
         """Octets of the mail server, cut anywhere."""

@@ -6,16 +6,15 @@ Some are ours and ready at once, others are the mail server's and still to come;
 
 from __future__ import annotations
 
-from collections import deque
 from enum import Enum
 
 from attrs import define
 
-from mailproxy.wire.smtp import Command
-
 
 class Awaited(Enum):
     """The upstream command whose reply is awaited."""
+
+    __hash__ = object.__hash__  # each is one object
 
     MAIL = "MAIL"
     RCPT = "RCPT"
@@ -30,15 +29,14 @@ class Owed:
     """
     One reply that is owed; `awaited` None means that `raw` is ready.
 
-    `outcome` not None: the session ends with it once this reply is delivered.  `command` is the client's own, where
-    it may have to be carried out once more.  `instead` is said in place of whatever the mail server replies.
+    `outcome` not None: the session ends with it once this reply is delivered.  `instead` is said in place of whatever
+    the mail server replies.
     `ahead`: the client sent more behind this DATA, which would be read as commands if the mail server refused it.
     """
 
     awaited: Awaited | None
     raw: bytes = b""
     outcome: str | None = None
-    command: Command | None = None
     instead: tuple[bytes, str] | None = None
     ahead: bool = False
 
@@ -47,8 +45,9 @@ class ReplyQueue:
     """Keeps replies in order."""
 
     def __init__(self) -> None:
-        self._owed: deque[Owed] = deque()
-        self.awaited: deque[Owed] = deque()
+        # Lists: a queue takes 0.7 KiB of each session, and what is in them is short.
+        self._owed: list[Owed] = []
+        self.awaited: list[Owed] = []
         """Those of them that the mail server still has to give, first asked first."""
         self.closing = False
         """Whether the session ends with one of them: nothing that comes behind it will be answered."""
@@ -70,15 +69,15 @@ class ReplyQueue:
         self._owed.append(Owed(None, raw, outcome))
         self.closing = self.closing or outcome is not None
 
-    def expect(self, awaited: Awaited, command: Command | None = None) -> None:
+    def expect(self, awaited: Awaited) -> None:
         """The mail server was asked; its reply takes this place."""
-        owed = Owed(awaited, command=command)
+        owed = Owed(awaited)
         self._owed.append(owed)
         self.awaited.append(owed)
 
     def settle(self, raw: bytes, outcome: str | None = None) -> None:
         """The first awaited reply is there, or stands in for one that will not come."""
-        owed = self.awaited.popleft()
+        owed = self.awaited.pop(0)
         owed.awaited = None
         owed.raw, owed.outcome = owed.instead or (raw, outcome)
         self.closing = self.closing or owed.outcome is not None
@@ -88,11 +87,12 @@ class ReplyQueue:
         self.awaited[-1].instead = (raw, outcome)
         self.closing = True
 
-    def withdraw(self) -> Command | None:
-        """The last awaited reply is not owed any more: its command, the client's, is to be carried out again."""
-        owed = self.awaited.pop()
-        self._owed.remove(owed)
-        return owed.command
+    def withdraw(self) -> None:
+        """The first awaited reply, and whatever is owed behind it, is not owed any more."""
+        first = self.awaited[0]
+        while self._owed.pop() is not first:
+            pass
+        self.awaited.clear()
 
     def break_off(self, raw: bytes, outcome: str) -> None:
         """The session ends here: of all that is owed, nothing is said but this."""
@@ -108,7 +108,7 @@ class ReplyQueue:
         """
         ready = bytearray()
         while self._owed and self._owed[0].awaited is None:
-            owed = self._owed.popleft()
+            owed = self._owed.pop(0)
             ready += owed.raw
             if owed.outcome is not None:
                 self._owed.clear()

@@ -4,6 +4,7 @@ One SMTP session of a mail client, joined to a session at the mail server, trans
 Theory of operation.  Greeting, EHLO, NOOP, QUIT and the like are answered here.  MAIL, RCPT, DATA, RSET and mail data
 go upstream one after the other, and the client gets the mail server's own replies, in the order of its commands.
 The mail server is asked for at EHLO, or at MAIL where the client skips EHLO, and kept for the transactions that follow.
+EHLO has to wait for what it offers, unless that is known from others' sessions; then MAIL is the first to wait.
 
 This module has the client's half: what its octets are, when a command may be carried out, and how the session ends.
 `smtp_commands` carries the commands out, `smtp_upstream` is the mail server's half, and between the two halves there is
@@ -35,22 +36,34 @@ from mailproxy.session.smtp_input import CommandInput, Complaint
 from mailproxy.session.smtp_local import bdat_octets
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import DOWNSTREAM_WAITS, WAITS, Mode, Next, Transaction, Upstream
-from mailproxy.session.smtp_upstream import MailServer
+from mailproxy.session.smtp_upstream import Line, MailServer
 from mailproxy.session.smtp_words import LOST, SHUTDOWN
 from mailproxy.session.strangers import is_binary
 from mailproxy.session.wait import Wait
 from mailproxy.wire.smtp import Command, Extensions, format_reply
 
+_ORDERLY = frozenset({"quit", "downstream_closed", "downstream_lost", "shutdown"})
+"""Ends that say nothing against the connection to the mail server."""
+
 _SYNC = format_reply(554, "5.5.0", "Error: SMTP protocol synchronization")
+
+
+def _nothing() -> None:
+    """Nothing is known of the mail server before it is asked."""
 
 
 class SMTPSession:
     """
     Decides what follows from each octet of either side; see `session/actions.py` for its owner's part.
+
+    Args:
+        policy: habits and bounds.
+        known: what the mail server has offered lately, where that is known: EHLO is answered with it at once.
     """
 
-    def __init__(self, policy: SMTPPolicy) -> None:
+    def __init__(self, policy: SMTPPolicy, known: Callable[[], Extensions | None] = _nothing) -> None:
         self._policy = policy
+        self._known = known
         self._agenda = Agenda()
         self._answers = Answers(policy)
         self._replies = self._answers.replies
@@ -60,12 +73,18 @@ class SMTPSession:
         self._mode = Mode.COMMANDS
         self._held: Command | None = None
         """A command that was taken and cannot be carried out yet."""
+        self._login_awaited = False
+        """It needs the mail server, which is being opened."""
+        self._again: list[Line] = []
+        """Lines that were taken, and have to be taken once more."""
         self._swallow = 0
         self._steps = 0
         """Commands, and pieces of mail data: what makes one wait another one."""
         self._first_octet_seen = self._first_command_seen = self.has_spoken = False
         self._input_ended = self._downstream_gone = False
         self._draining = False
+        self._wanted = False
+        """Others wait for our connection."""
         self._wait = Wait(Waiting.NOBODY)
         self.conceal: Callable[[bytes], bytes] = bytes
 
@@ -84,7 +103,7 @@ class SMTPSession:
     @property
     def reading(self) -> bool:
         """Whether more octets of the client are welcome; there is always room for one more read."""
-        return self._deaf or self._server.receiving or len(self._input) < self._policy.max_buffered_octets
+        return len(self._input) < self._policy.max_buffered_octets or self._server.receiving or self._deaf
 
     @property
     def reading_upstream(self) -> bool:
@@ -152,18 +171,25 @@ class SMTPSession:
 
     # What the owner tells of the mail server
 
-    def upstream_opened(self, capabilities: object) -> None:
+    def upstream_opened(self, capabilities: object, *, reused: bool = False) -> None:
         """The mail server is ready for MAIL; `capabilities` are the `Extensions` of its last EHLO."""
         assert isinstance(capabilities, Extensions)
         if self._server.state is Upstream.OPENING:
-            self._server.opened(capabilities)
+            self._login_awaited = self._wanted = False
+            self._server.opened(capabilities, reused=reused)
             self._advance()
 
     def upstream_failed(self, error: MailProxyError) -> None:
-        """The mail server could not be reached, or did not let us in."""
+        """The mail server could not be reached, or did not let us in; the client hears of it when it asks for it."""
         if self._server.state is Upstream.OPENING:
             self._server.failed()
-            self._refuse_login(error)
+            if self._login_awaited:
+                self._refuse_login(error)
+
+    def upstream_wanted(self) -> None:
+        """Others wait for a connection; ours can go as soon as it is between two transactions."""
+        self._wanted = True
+        self._let_go()
 
     def receive_upstream(self, chunk: bytes) -> None:
         """Octets of the mail server, cut anywhere."""
@@ -233,35 +259,59 @@ class SMTPSession:
         """Go on as far as the input and the replies allow."""
         if self._server.receiving and len(self._input):
             self._take_data(self._input.take_all())
-        while self._step():
-            pass
+        if not self._deaf:
+            while self._step():
+                pass
         if len(self._input) and self._replies.awaits_last(Awaited.DATA):
             self._replies.awaited[-1].ahead = True
         self._deliver()
+        if self._wanted:
+            self._let_go()
         if self._input_ended and not self._replies.awaited:
             self._end_of_input()
         self._wait.note(*self._current_wait())
 
     def _step(self) -> bool:
-        """Take a line of the client, or carry out the one that was taken, if its turn has come; whether it had."""
-        if self._deaf or self._left_for_good() or not self._takes_commands():
+        """Take a line of the client, if there is none, and carry it out, if its turn has come; whether it had."""
+        if (self._draining and self._left_for_good()) or not self._takes_commands():
+            return False
+        if self._server.withdrawn:
+            self._take_back()
+        if self._held is None and not self._take_line():
             return False
         if self._held is None:
-            return self._take_line()
-        if not may_run(self._held, self._replies, pipelining="PIPELINING" in self._server.offered):
+            return not self._deaf
+        if self._replies.awaited and not self._has_its_turn(self._held):
             return False
         command, self._held = self._held, None
         self._run(command)
-        return True
+        return not self._deaf
+
+    def _has_its_turn(self, command: Command) -> bool:
+        """Whether it may join those whose replies are awaited."""
+        pipelining = "PIPELINING" in self._server.offered
+        return may_run(command, self._replies, pipelining=pipelining, maybe_again=self._server.may_ask_again)
+
+    def _take_back(self) -> None:
+        """What has to be carried out again comes before all that was taken since."""
+        withdrawn, self._server.withdrawn = self._server.withdrawn, []
+        held, self._held = self._held, None
+        self._again[:0] = [*withdrawn, held] if held else withdrawn
+
+    def _let_go(self) -> None:
+        """The connection goes to others who want it, if nothing is under way on it."""
+        if self._server.state is Upstream.READY and self._held is None and self._between_transactions:
+            self._server.leave()
 
     def _left_for_good(self) -> bool:
-        if self._draining and self._between_transactions:
+        if self._between_transactions:
             self._answers.end(SHUTDOWN, "shutdown")
         return self._replies.closing
 
     def _take_line(self) -> bool:
-        line = self._server.take_again() or self._input.next_command()
+        line = self._again.pop(0) if self._again else self._input.next_command()
         if isinstance(line, Complaint):
+            self._remember(line)
             self._commands.object_to(line)
         else:
             self._held = line
@@ -271,17 +321,15 @@ class SMTPSession:
 
     def _takes_commands(self) -> bool:
         """
-        Whether the client's next octets are commands, and may be taken.
-
-        Behind DATA they may be mail data, and behind a MAIL that may have to be tried again nothing is taken, or its
-        reply would come first.
+        Whether the client's next octets are commands, and may be taken; behind DATA they may be mail data.
         """
-        if self._mode is not Mode.COMMANDS or self._server.receiving or self._server.state is Upstream.OPENING:
+        if self._mode is not Mode.COMMANDS or self._server.receiving or self._login_awaited:
             return False
-        if self._replies.awaits_last(Awaited.DATA) or self._server.may_ask_again:
+        if self._replies.awaits_last(Awaited.DATA):
             return False
-        if len(self._replies) >= self._policy.max_pipelined_commands:
-            self._deliver()
+        if len(self._replies) < self._policy.max_pipelined_commands:
+            return True
+        self._deliver()
         return len(self._replies) < self._policy.max_pipelined_commands
 
     def _run(self, command: Command) -> None:
@@ -289,10 +337,13 @@ class SMTPSession:
             self._first_command_seen = True
             if command.verb not in (b"EHLO", b"HELO", b"QUIT"):
                 self._agenda.report("bad_ehlo")
-        follows = self._commands.run(command, ahead=bool(len(self._input)))
+        self._remember(command)
+        follows = self._commands.run(command, ahead=bool(self._again or len(self._input)))
         if follows is Next.LOGIN:
             self._held = command
-            self._server.open()
+            self._login_awaited = True
+            if self._server.state is Upstream.NONE:
+                self._server.open()
         elif follows is Next.CHUNK:
             self._mode = Mode.SWALLOWING
             self._swallow = bdat_octets(command) or 0
@@ -304,10 +355,15 @@ class SMTPSession:
         elif follows is Next.DESYNC:
             self._desync("bad_pipeline")
 
+    def _remember(self, line: Line) -> None:
+        if self._replies.awaited and self._server.may_ask_again:
+            self._server.remember(line)
+
     def _new_commands(self, *, secure: bool) -> Commands:
-        return Commands(self._policy, self._answers, self._server, self._agenda, secure=secure)
+        return Commands(self._policy, self._answers, self._server, self._agenda, self._known, secure=secure)
 
     def _refuse_login(self, error: MailProxyError) -> None:
+        self._login_awaited = False
         command, self._held = self._held, None
         assert command is not None
         self._commands.refuse_login(command, error)
@@ -345,6 +401,7 @@ class SMTPSession:
         """
         self._agenda.report(event)
         self._input.take_all()
+        self._again.clear()
         self._held = None
         if self._replies.awaits_last(Awaited.DATA, Awaited.EHLO):
             self._replies.doom(_SYNC, event)
@@ -355,7 +412,7 @@ class SMTPSession:
         """The client has closed its side, and what could be answered is answered."""
         if self._server.receiving or self._mode in (Mode.SWALLOWING, Mode.HANDSHAKE):
             self.downstream_lost()
-        elif self._server.state is not Upstream.OPENING:
+        elif not self._login_awaited:
             self._close("downstream_closed")
 
     def _deliver(self) -> None:
@@ -370,7 +427,7 @@ class SMTPSession:
     def _close(self, outcome: str, *, abort: bool = False) -> None:
         if self._mode is Mode.ENDED:
             return
-        self._server.leave()
+        self._server.leave(orderly=outcome in _ORDERLY)
         self._agenda.add(AbortDownstream(outcome) if abort else CloseDownstream(outcome))
         self._mode = Mode.ENDED
         self._wait.note(*self._current_wait())
@@ -388,9 +445,8 @@ class SMTPSession:
         if self._replies.awaited:
             owed = self._replies.awaited[0]
             return (WAITS[owed.awaited] if owed.awaited else Waiting.NOBODY), owed
-        if self._server.state is Upstream.OPENING or self._mode is Mode.HANDSHAKE:
-            login = self._server.state is Upstream.OPENING
-            return (Waiting.UPSTREAM_LOGIN if login else Waiting.DOWNSTREAM_HANDSHAKE), None
+        if self._login_awaited or self._mode is Mode.HANDSHAKE:
+            return (Waiting.UPSTREAM_LOGIN if self._login_awaited else Waiting.DOWNSTREAM_HANDSHAKE), None
         if self._server.receiving or self._mode is Mode.SWALLOWING:
             return Waiting.DOWNSTREAM_CONTENT, self._steps
         if self._input.in_line:

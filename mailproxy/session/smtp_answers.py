@@ -40,6 +40,15 @@ class Answers:
         """The session ends behind this reply and those before it."""
         self.replies.say(raw, outcome)
 
+    @property
+    def tally(self) -> tuple[int, int]:
+        """How many errors and how much idle talk there was; set back for what is carried out once more."""
+        return self._errors, self._junk
+
+    @tally.setter
+    def tally(self, before: tuple[int, int]) -> None:
+        self._errors, self._junk = before
+
     def forgive(self) -> None:
         """Errors and idle talk are counted anew."""
         self._errors = self._junk = 0

@@ -31,7 +31,7 @@ from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import Next, Transaction, Upstream
 from mailproxy.session.smtp_upstream import MailServer
 from mailproxy.session.smtp_words import LOST, failure_reply
-from mailproxy.wire.smtp import Command, format_reply, parse_path_command
+from mailproxy.wire.smtp import Command, Extensions, format_reply, parse_path_command
 
 _TLS_FIRST = format_reply(530, "5.7.0", "Must issue a STARTTLS command first")
 _NO_CHUNKS = format_reply(503, "5.5.1", "CHUNKING not advertised")
@@ -50,16 +50,25 @@ class Commands:
         answers: what the client is owed.
         server: the mail server.
         agenda: where events go.
+        known: what the mail server has offered lately, or None.
         secure: whether the client's octets come through TLS.
     """
 
     def __init__(
-        self, policy: SMTPPolicy, answers: Answers, server: MailServer, agenda: Agenda, *, secure: bool
+        self,
+        policy: SMTPPolicy,
+        answers: Answers,
+        server: MailServer,
+        agenda: Agenda,
+        known: Callable[[], Extensions | None],
+        *,
+        secure: bool,
     ) -> None:
         self._policy = policy
         self._answers = answers
         self._server = server
         self._agenda = agenda
+        self._known = known
         self._secure = secure
         self._keywords: dict[str, str] = {}
         self._greeted = False
@@ -146,7 +155,10 @@ class Commands:
         if not command.argument:
             raise BadCommand(501, "5.5.4", f"Syntax: {command.verb.decode('ascii')} hostname")
         if self._server.state is Upstream.NONE and not self._locked:
-            return Next.LOGIN
+            known = self._known()
+            if known is None:
+                return Next.LOGIN
+            self._server.open_as_known(known)
         if self._server.transaction is Transaction.OPEN:
             self._server.reset_before(command)
         else:
@@ -193,7 +205,7 @@ class Commands:
             raise BadCommand(503, "5.5.1", "Nested MAIL command")
         mail = parse_path_command(command)
         parameters = mail_parameters(mail.parameters, self._keywords, self._policy.max_message_octets)
-        if self._server.state is Upstream.NONE:
+        if self._server.state is not Upstream.READY:
             return Next.LOGIN
         if self._policy.max_message_octets and "SIZE" not in self._server.offered:
             parameters = without_size(parameters)

@@ -4,9 +4,15 @@ The mail data of one transaction on its way from client to server.
 
 from __future__ import annotations
 
+from copy import copy
+
 from mailproxy.errors import BareNewline, NulOctet
 from mailproxy.wire.smtp import format_reply
 from mailproxy.wire.transparency import BareNewlines, EndFinder, NewlineKeeper
+
+_NUL = format_reply(550, "5.5.2", "Message contains NUL")
+_BARE = format_reply(550, "5.5.2", "Message contains bare <CR> or <LF>")
+_TOO_LARGE = format_reply(552, "5.3.4", "Message size exceeds limit")
 
 
 class Content:
@@ -67,14 +73,42 @@ class Content:
             self.verdict, self.outcome = verdict, outcome
 
     def _checked(self, body: bytes) -> bytes:
+        before = copy(self._keeper)
         try:
             clean = self._keeper.feed(body)
-        except NulOctet:
-            self.spoil(format_reply(550, "5.5.2", "Message contains NUL"), "bad_content")
-        except BareNewline:
-            self.spoil(format_reply(550, "5.5.2", "Message contains bare <CR> or <LF>"), "bad_content")
+        except (NulOctet, BareNewline):
+            self._refuse(before, body)
+            return body
+        if self._too_large(self._keeper):
+            self._refuse(before, body)
+            return body
+        return clean
+
+    def _refuse(self, before: NewlineKeeper, body: bytes) -> None:
+        """The verdict is about the first octet that is wrong: which one is the first does not depend on the cut."""
+        sound, wrong = 0, len(body)
+        while wrong - sound > 1:
+            middle = (sound + wrong) // 2
+            if self._fault(copy(before), body[:middle]):
+                wrong = middle
+            else:
+                sound = middle
+        before.feed(body[:sound])
+        fault = self._fault(before, body[sound:wrong])
+        if fault == _TOO_LARGE:
+            self.spoil(fault)
         else:
-            if not self._max_octets or self._keeper.octets <= self._max_octets:
-                return clean
-            self.spoil(format_reply(552, "5.3.4", "Message size exceeds limit"))
-        return body
+            self.spoil(fault, "bad_content")
+
+    def _fault(self, keeper: NewlineKeeper, body: bytes) -> bytes:
+        """What is wrong with the octets; nothing, if nothing is."""
+        try:
+            keeper.feed(body)
+        except NulOctet:
+            return _NUL
+        except BareNewline:
+            return _BARE
+        return _TOO_LARGE if self._too_large(keeper) else b""
+
+    def _too_large(self, keeper: NewlineKeeper) -> bool:
+        return 0 < self._max_octets < keeper.octets

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from mailproxy.errors import BadCommand
-from mailproxy.wire.smtp import Extensions, Parameter, format_reply
+from mailproxy.wire.smtp import Extensions, Parameter, format_reply, number
 
 _PASSED = ("8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES")
 """Announced if and only if the mail server does."""
@@ -33,12 +33,12 @@ def announced(
     """
     keywords = dict(BEFORE_TLS) if starttls else {"PIPELINING": ""}
     if "SIZE" in offered or max_message_octets:
-        size = _smaller(_number(offered.get("SIZE")), max_message_octets)
+        size = _smaller(number(" ".join(offered.get("SIZE")[:1])), max_message_octets)
         keywords["SIZE"] = str(size) if size else ""
     for keyword in _PASSED:
         if keyword in offered and (keyword != "SMTPUTF8" or "8BITMIME" in offered):
             keywords[keyword] = ""
-    limits = _limits(offered.get("LIMITS"), max_recipients)
+    limits = _limits(offered, max_recipients)
     if limits:
         keywords["LIMITS"] = limits
     return keywords
@@ -110,18 +110,12 @@ def _check_size(value: bytes | None, max_octets: int) -> None:
         raise BadCommand(552, "5.3.4", "Message size exceeds limit")
 
 
-def _number(parameters: tuple[str, ...]) -> int:
-    return int(parameters[0]) if parameters and parameters[0].isdigit() and len(parameters[0]) <= 20 else 0
-
-
 def _smaller(one: int, other: int) -> int:
     return min(one, other) if one and other else one or other
 
 
-def _limits(offered: tuple[str, ...], max_recipients: int) -> str:
+def _limits(offered: Extensions, max_recipients: int) -> str:
     """RFC 9422: what the mail server says of recipients; MAILMAX is about its connection, not the client's."""
-    limits = {name: _number((value,)) for name, _, value in (each.partition("=") for each in offered)}
-    recipients = _smaller(limits.get("RCPTMAX", 0), max_recipients)
-    domains = limits.get("RCPTDOMAINMAX", 0)
-    shown = {"RCPTMAX": recipients, "RCPTDOMAINMAX": domains}
-    return " ".join(f"{name}={number}" for name, number in shown.items() if number)
+    recipients = _smaller(offered.limit("RCPTMAX"), max_recipients)
+    shown = {"RCPTMAX": recipients, "RCPTDOMAINMAX": offered.limit("RCPTDOMAINMAX")}
+    return " ".join(f"{name}={most}" for name, most in shown.items() if most)

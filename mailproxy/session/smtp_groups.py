@@ -19,13 +19,17 @@ _WAITING = LAST_OF_A_GROUP | {b"MAIL", b"RSET", b"QUIT", b"BDAT"}
 """They are carried out when every earlier reply is there."""
 
 
-def may_run(command: Command, replies: ReplyQueue, *, pipelining: bool) -> bool:
-    """Whether a command can be carried out while replies to earlier ones are awaited."""
+def may_run(command: Command, replies: ReplyQueue, *, pipelining: bool, maybe_again: bool) -> bool:
+    """
+    Whether a command can be carried out while replies to earlier ones are awaited.
+
+    `maybe_again`: all of them may have to be carried out again, so that nothing else may come in between.
+    """
     if not replies.awaited:
         return True
     if command.verb in _JOINING:
         return pipelining and all(owed.awaited in (Awaited.MAIL, Awaited.RCPT) for owed in replies.awaited)
-    return command.verb not in _WAITING
+    return not maybe_again and command.verb not in _WAITING
 
 
 def must_be_silent(held: Command | None, replies: ReplyQueue, *, strict: bool) -> bool:

@@ -41,7 +41,7 @@ _BDAT = re.compile(rb"[ \t]*BDAT\b", re.IGNORECASE)
 _STRANGER = Complaint(format_reply(421, "4.7.0", "This is a mail server"), "not_smtp", event=None)
 
 
-class CommandInput:
+class CommandInput(LineBuffer):
     """
     Octets of the client that are not mail data, until they are taken as commands.
 
@@ -49,43 +49,27 @@ class CommandInput:
     """
 
     def __init__(self, policy: SMTPPolicy) -> None:
-        self._lines = LineBuffer(policy.max_line_octets, lone_lf_ends_line=policy.lone_lf_ends_command)
+        super().__init__(policy.max_line_octets, lone_lf_ends_line=policy.lone_lf_ends_command)
         self._max_skipped = policy.max_skipped_octets
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    @property
-    def in_line(self) -> bool:
-        """Whether a line has begun that is not complete."""
-        return self._lines.in_line
-
-    def feed(self, chunk: bytes) -> None:
-        """Store a chunk."""
-        self._lines.feed(chunk)
-
-    def take_all(self) -> bytes:
-        """Take every octet that is left; they are somebody else's now."""
-        return self._lines.take_all()
 
     def next_command(self) -> Command | Complaint | None:
         """The next line as a command, or what is wrong with it; None when more octets are needed."""
         try:
-            line = self._lines.next_line()
+            line = self.next_line()
         except LineTooLong:
-            if begins_other_protocol(self._lines.beginning):
+            if begins_other_protocol(self.beginning):
                 return _STRANGER
-            return _TOO_LONG_AT_ONCE if self._endless or _BDAT.match(self._lines.beginning) else _TOO_LONG
+            return _TOO_LONG_AT_ONCE if self._endless or _BDAT.match(self.beginning) else _TOO_LONG
         except BareNewline:
             return _ENDLESS if self._endless else _BARE_LF
-        if self._endless:
+        if self.skipped and self._endless:
             return _ENDLESS
         return None if line is None else self._parse(line)
 
     @property
     def _endless(self) -> bool:
         """Whether more was thrown away than anybody may send."""
-        return self._lines.skipped > self._max_skipped
+        return self.skipped > self._max_skipped
 
     def _parse(self, line: bytes) -> Command | Complaint:
         if b"\0" in line:

@@ -15,17 +15,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from mailproxy.errors import ConnectionLost, MailProxyError, MalformedReply, UpstreamTimeout, Violation
-from mailproxy.session.actions import AbortUpstream, OpenUpstream, ReleaseUpstream, SendUpstream
+from mailproxy.session.actions import AbortUpstream, OpenUpstream, ReleaseUpstream
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.reply_queue import Awaited
 from mailproxy.session.smtp_answers import Answers
 from mailproxy.session.smtp_content import Content
+from mailproxy.session.smtp_input import Complaint
 from mailproxy.session.smtp_local import OK
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import Transaction, Upstream
 from mailproxy.session.smtp_words import LOST, LOST_IN_DATA, UNKNOWN_DELIVERY, failure_reply
 from mailproxy.wire.smtp import Command, Extensions, Reply, ReplyParser, format_reply
 from mailproxy.wire.transparency import END
+
+Line = Command | Complaint
+"""What a line of the client is."""
 
 _OUR_LOGIN = frozenset({530, 534, 535, 538})
 """Replies that speak of our login at the mail server, not of the client's command."""
@@ -51,11 +55,17 @@ class MailServer:
         self._agenda = agenda
         self._parser = ReplyParser()
         self._content = self._new_content()
-        self._receiving = False
+        self.receiving = False
+        """Whether mail data is under way, or is being thrown away: the client has not ended it."""
         self._reused = False
+        self._messages = 0
         self._mended = False
         self._utf8 = False
-        self._again: Command | None = None
+        self._fresh = False
+        self._asked: list[Line] = []
+        self._tally = answers.tally
+        self.withdrawn: list[Line] = []
+        """What the client has said and is to be carried out once more, in order; whoever takes it leaves nothing."""
         self.state = Upstream.NONE
         self.transaction = Transaction.NONE
         self.offered = Extensions(b"", {})
@@ -64,34 +74,37 @@ class MailServer:
         """Of the current transaction: accepted, or not answered yet."""
 
     @property
-    def receiving(self) -> bool:
-        """Whether mail data is under way, or is being thrown away: the client has not ended it."""
-        return self._receiving
-
-    @property
     def may_ask_again(self) -> bool:
-        """Whether MAIL is awaited, and may have to be tried on another connection."""
+        """Whether MAIL is awaited, and may have to be tried on another connection, with all that came behind it."""
         return self._reused and bool(self._replies.awaited) and self._replies.awaited[0].awaited is Awaited.MAIL
 
-    def take_again(self) -> Command | None:
-        """The client's command that has to be carried out once more, or None."""
-        command, self._again = self._again, None
-        return command
+    def remember(self, line: Line) -> None:
+        """The client has said this while `may_ask_again`."""
+        self._asked.append(line)
 
     # The connection
 
     def open(self) -> None:
-        """A session at the mail server is asked for."""
+        """A session at the mail server is asked for; behind one that was of no use, a fresh one."""
         self.state = Upstream.OPENING
-        self._agenda.add(OpenUpstream())
+        fresh, self._fresh = self._fresh, False
+        self._agenda.add(OpenUpstream(fresh))
 
-    def opened(self, offered: Extensions) -> None:
-        """It is ready for MAIL."""
+    def open_as_known(self, known: Extensions) -> None:
+        """The same, where we know what it offered to others before."""
+        self.offered = known
+        self.transaction = Transaction.NONE
+        self.open()
+
+    def opened(self, offered: Extensions, *, reused: bool) -> None:
+        """It is ready for MAIL; others may have used it before."""
         self.state = Upstream.READY
         self.offered = offered
         self.transaction = Transaction.NONE
         self._parser = ReplyParser()
-        self._reused = False
+        self._reused = reused
+        self._messages = 0
+        self._mended = False
 
     def failed(self) -> None:
         """There is no session."""
@@ -104,11 +117,22 @@ class MailServer:
             self.state = Upstream.NONE
             self._agenda.add(AbortUpstream())
 
-    def leave(self) -> None:
-        """The client's session is over: a healthy connection is ended politely."""
+    def leave(self, *, orderly: bool = True) -> None:
+        """
+        The connection is not needed any more: a healthy one can be of use to others, or is ended politely.
+
+        `orderly`: the client has done nothing wrong.
+        """
         if self.state is Upstream.READY and not self._replies.awaited and not self.receiving:
             self.state = Upstream.NONE
-            self._agenda.add(ReleaseUpstream())
+            self._agenda.add(
+                ReleaseUpstream(
+                    messages=self._messages,
+                    reset=self.transaction is Transaction.OPEN,
+                    sound=orderly and not (self._parser.pending or self._mended),
+                )
+            )
+            self.transaction = Transaction.NONE
         self.abandon()
 
     # What it is asked
@@ -118,7 +142,9 @@ class MailServer:
         self._utf8 = utf8
         self.recipients = 0
         self.transaction = Transaction.OPEN
-        self._ask(Awaited.MAIL, raw, command)
+        self._messages += 1
+        self._asked, self._tally = [command], self._answers.tally
+        self._ask(Awaited.MAIL, raw)
 
     def ask_rcpt(self, raw: bytes) -> None:
         """RCPT."""
@@ -139,15 +165,16 @@ class MailServer:
 
     def reset_before(self, command: Command) -> None:
         """RSET, because of the client's EHLO or HELO, which is carried out again when the transaction is over."""
-        self._ask(Awaited.EHLO, b"RSET\r\n", command)
+        self._asked = [command]
+        self._ask(Awaited.EHLO, b"RSET\r\n")
 
-    def _ask(self, awaited: Awaited, raw: bytes, command: Command | None = None) -> None:
+    def _ask(self, awaited: Awaited, raw: bytes) -> None:
         out_of_turn = self._parser.pending and not self._replies.awaited
-        self._replies.expect(awaited, command)
+        self._replies.expect(awaited)
         if out_of_turn:
             self._desync()
         else:
-            self._agenda.add(SendUpstream(raw))
+            self._agenda.send_upstream(raw)
 
     # Mail data
 
@@ -157,7 +184,7 @@ class MailServer:
         spoiled = bool(content.verdict)
         raw = content.feed(chunk)
         if raw:
-            self._agenda.add(SendUpstream(raw))
+            self._agenda.send_upstream(raw)
         if content.verdict and not spoiled:
             self.abandon()
         return content
@@ -166,7 +193,7 @@ class MailServer:
         """The client has ended its mail data; whether the mail server was told so.  Else the verdict is the reply."""
         if not self._content.verdict and self._parser.pending:
             self._desync()
-        self._receiving = False
+        self.receiving = False
         if self._content.verdict:
             self.transaction = Transaction.NONE
             return False
@@ -216,7 +243,7 @@ class MailServer:
         self.abandon()
 
     def _on_mail(self, reply: Reply) -> None:
-        if self._reused and (reply.code in _OUR_LOGIN or reply.code == 421):
+        if self._stale and (reply.code in _OUR_LOGIN or reply.code == 421):
             self._try_again()
         elif reply.code in _OUR_LOGIN:
             self._pass_on(reply)
@@ -239,7 +266,7 @@ class MailServer:
         elif reply.code == 354:
             self._pass_on(reply)
             self._content = self._new_content()
-            self._receiving = True
+            self.receiving = True
         elif self._replies.awaited[0].ahead:
             self._agenda.report("bad_pipeline")
             self._pass_on(reply, "bad_pipeline")
@@ -286,19 +313,30 @@ class MailServer:
 
     # When it has to be asked again
 
+    @property
+    def _stale(self) -> bool:
+        """
+        Whether what goes wrong with MAIL is the connection's age, and nobody's fault.  Where a line behind it has cost
+        the client its session already, there is nothing to try for.
+        """
+        return self.may_ask_again and not self._replies.closing
+
     def _try_again(self) -> None:
         """MAIL on a connection that had done its work before is tried once more on a fresh one (RFC 5321 §4.5.4.1)."""
         self.abandon()
         self._reused = False
+        self._fresh = True
+        self._answers.tally = self._tally
         self._carry_out_again()
 
     def _carry_out_again(self) -> None:
-        """The last command of the client is carried out from the beginning, unless it has cost the session already."""
+        """What the client said last is carried out from the beginning, unless it has cost the session already."""
         self.transaction = Transaction.NONE
         if self._replies.doomed:
             self._replies.settle(b"")
         else:
-            self._again = self._replies.withdraw()
+            self.withdrawn, self._asked = self._asked, []
+            self._replies.withdraw()
 
     # When it is lost
 
@@ -322,7 +360,7 @@ class MailServer:
             self._content.spoil(LOST_IN_DATA)
         elif not self._replies.awaited and self.transaction is Transaction.OPEN:
             self.transaction = Transaction.DEAD
-        if self.may_ask_again and not (self._parser.pending or isinstance(error, UpstreamTimeout | Violation)):
+        if self._stale and not (self._parser.pending or isinstance(error, UpstreamTimeout | Violation)):
             self._try_again()
         while self._replies.awaited:
             self._settle_lost(self._replies.awaited[0].awaited, error)

@@ -7,6 +7,7 @@ for mail clients (`server`).  What is made of files is made again when they chan
 
 from mailproxy.tls.client import ClientTLS, StrictClientTLS
 from mailproxy.tls.https import HTTPSPolicy
+from mailproxy.tls.resumption import Resumption, keep_session
 from mailproxy.tls.server import ListenerTLS
 from mailproxy.tls.trust import Trust, TrustSource, read_trust
 from mailproxy.tls.words import (
@@ -20,10 +21,12 @@ __all__ = [
     "ClientTLS",
     "HTTPSPolicy",
     "ListenerTLS",
+    "Resumption",
     "StrictClientTLS",
     "Trust",
     "TrustSource",
     "describe_client_tls_failure",
     "describe_tls_failure",
+    "keep_session",
     "read_trust",
 ]

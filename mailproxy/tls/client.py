@@ -5,9 +5,9 @@ Theory of operation
 -------------------
 
 One OpenSSL context per trust, version range and client certificate, built once: reading the platform's roots takes
-about 11 ms, a connection from a ready context 0.01 ms.  What differs from connection to connection is the verify
-callback: it knows the peer we want, and the protocol to tell about a failure (weakly: that owns the connection).  A
-connection that was given none falls back on the context's, which refuses everybody.
+about 11 ms, a connection from a ready context 0.01 ms.  What differs from connection to connection is its check: it
+knows the peer we want, and the protocol to tell about a failure (weakly: that owns the connection).  A connection
+without one gets nobody.  It does not matter whether OpenSSL works in memory, below Twisted's layer, or on the socket.
 
 Every doubt about the peer's identity ends the handshake before one octet of ours was sent: a broken or untrusted
 chain, a certificate without subjectAltName, a name entry that follows no rule (even beside a good one), a name or
@@ -19,9 +19,11 @@ What the library does by default was not enough to rely on, so chain and name ar
 
 from __future__ import annotations
 
+import socket
 import weakref
+from typing import Protocol
 
-from attrs import frozen
+from attrs import define
 from OpenSSL import SSL, crypto
 from service_identity.hazmat import DNS_ID, IPAddress_ID
 from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
@@ -33,12 +35,21 @@ from mailproxy.destination.model import ClientIdentity, TLSSettings
 from mailproxy.tls.contexts import new_context
 from mailproxy.tls.names import name_problem, service_identity
 from mailproxy.tls.pem import load_certificates, load_key
+from mailproxy.tls.resumption import ResumableConnection, Resumption
+from mailproxy.tls.stepped import return_after_each_record
 from mailproxy.tls.trust import Trust, TrustSource
 from mailproxy.tls.words import CertificateRejected, chain_problem
 
 _VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 _CONTEXTS = 64  # kept at a time; a certificate that rotates every hour must not fill the memory
+
+
+class Judge(Protocol):
+    """Hears why a peer was refused."""
+
+    def failVerification(self, reason: Failure) -> None:
+        """The peer's certificate proves nothing, for this reason."""
 
 
 @implementer(IOpenSSLClientConnectionCreator)
@@ -50,24 +61,40 @@ class StrictClientTLS:
         context: from `ClientTLS`; it refuses whom nobody asked for.
         host: a name or an IP literal, as configured.
         check_name: False skips the name, never the chain.
+        resumption: sessions for the connections; None where each shows its certificate.
 
     Raises:
         ValueError: `host` can be no host.
     """
 
-    def __init__(self, context: SSL.Context, host: str, *, check_name: bool = True) -> None:
+    def __init__(
+        self, context: SSL.Context, host: str, *, check_name: bool = True, resumption: Resumption | None = None
+    ) -> None:
         self._context = context
         wanted = service_identity(host)
         self._server_name = wanted.hostname if isinstance(wanted, DNS_ID) else None
         self._wanted = wanted if check_name else None
+        self._resumption = resumption
+        self._judged_as = (wanted, check_name)
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
         """A connection that names the host to the peer (RFC 6066 §3: names, not addresses) and then judges it."""
-        connection = SSL.Connection(self._context, None)
+        return self._connection(None, tlsProtocol)
+
+    def on_socket(self, connection: socket.socket, judge: Judge) -> SSL.Connection:
+        """The same for OpenSSL on the socket itself; `judge` hears why a peer was refused."""
+        made = self._connection(connection, judge)
+        made.set_connect_state()
+        return_after_each_record(made)
+        return made
+
+    def _connection(self, connection: socket.socket | None, judge: Judge) -> SSL.Connection:
+        made = _Connection(self._context, connection, _PeerCheck(self._wanted, weakref.ref(judge)))
         if self._server_name is not None:
-            connection.set_tlsext_host_name(self._server_name)
-        connection.set_verify(_VERIFY, _PeerCheck(self._wanted, weakref.ref(tlsProtocol)).verify)
-        return connection
+            made.set_tlsext_host_name(self._server_name)
+        if self._resumption is not None:
+            made.resume(self._resumption, self._judged_as)
+        return made
 
 
 class ClientTLS:
@@ -80,9 +107,21 @@ class ClientTLS:
         self._trust = trust.current()
         self._contexts: dict[tuple[str, str | None, ClientIdentity | None], SSL.Context] = {}
 
-    def options(self, host: str, settings: TLSSettings, identity: ClientIdentity | None = None) -> StrictClientTLS:
+    def options(
+        self,
+        host: str,
+        settings: TLSSettings,
+        identity: ClientIdentity | None = None,
+        resumption: Resumption | None = None,
+    ) -> StrictClientTLS:
         """
         What `startTLS` and `wrapClientTLS` want to have, for one connection: the next asks again.
+
+        Args:
+            host: whose connection it shall be.
+            settings: how it is entered and judged.
+            identity: what we show.
+            resumption: the sessions of whom the connection is for.
 
         Raises:
             ValueError: the host, a TLS version or the client certificate cannot be used; the text holds no secret.
@@ -95,7 +134,12 @@ class ClientTLS:
             if len(self._contexts) >= _CONTEXTS:
                 del self._contexts[next(iter(self._contexts))]
             self._contexts[key] = context
-        return StrictClientTLS(context, host, check_name=settings.check_name)
+        return StrictClientTLS(context, host, check_name=settings.check_name, resumption=resumption)
+
+    def trust(self) -> Trust:
+        """Whom a connection believes that is begun now."""
+        self._follow_trust()
+        return self._trust
 
     def _follow_trust(self) -> None:
         trust = self._source.current()
@@ -104,12 +148,14 @@ class ClientTLS:
             self._contexts.clear()
 
 
-@frozen
+@define(eq=False)
 class _PeerCheck:
     """Whom one connection wants, and the protocol that is told when it is somebody else."""
 
     wanted: DNS_ID | IPAddress_ID | None
-    protocol: weakref.ref[TLSMemoryBIOProtocol]
+    protocol: weakref.ref[Judge]
+    passed: bool = False
+    """The peer has shown what we want to see."""
 
     def verify(self, _connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int) -> bool:
         """
@@ -121,6 +167,7 @@ class _PeerCheck:
         protocol = self.protocol()
         if error is not None and protocol is not None:
             protocol.failVerification(Failure(error))
+        self.passed = error is None and (self.passed or depth == 0)
         return error is None
 
     def _name_error(self, certificate: crypto.X509) -> CertificateRejected | None:
@@ -132,14 +179,22 @@ def _chain_error(number: int, depth: int) -> CertificateRejected:
     return CertificateRejected(chain_problem(number, depth, "servers"), verify_error=number, depth=depth)
 
 
-def _refuse(*_: object) -> bool:
-    """The context's own answer: a connection that wants nobody in particular gets nobody."""
-    return False
+class _Connection(ResumableConnection):
+    """A connection that knows whom it wants."""
+
+    def __init__(self, context: SSL.Context, connection: socket.socket | None, check: _PeerCheck) -> None:
+        super().__init__(context, connection, lambda: check.passed)
+        self.check = check
+
+
+def _judge(connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int) -> bool:
+    """The one callback for all connections of a context: one that wants nobody in particular gets nobody."""
+    return isinstance(connection, _Connection) and connection.check.verify(connection, certificate, number, depth, good)
 
 
 def _build_context(trust: Trust, settings: TLSSettings, identity: ClientIdentity | None) -> SSL.Context:
     context = new_context(SSL.TLS_CLIENT_METHOD, settings.minimum, settings.maximum)
-    context.set_verify(_VERIFY, _refuse)
+    context.set_verify(_VERIFY, _judge)
     trust.load_into(context)
     if identity is not None:
         _add_identity(context, identity)

@@ -16,6 +16,7 @@ A refused certificate ends the handshake with OpenSSL's own alert, so that the c
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from mailproxy.tls.contexts import new_context
 from mailproxy.tls.files import MadeOfFiles
 from mailproxy.tls.identity import ServerIdentity, read_identity
 from mailproxy.tls.pem import load_certificates
+from mailproxy.tls.stepped import return_after_each_record
 from mailproxy.tls.trust import read_bundles
 from mailproxy.tls.words import ClientRefused, chain_problem
 
@@ -65,6 +67,13 @@ class ListenerTLS:
         """A connection that shows what the client asks for, and judges what it shows."""
         return _Connection(self._contexts.current(), self._verify)
 
+    def on_socket(self, connection: socket.socket, judge: object) -> SSL.Connection:  # noqa: ARG002 - its error says why
+        """The same for OpenSSL on the socket itself."""
+        made = _Connection(self._contexts.current(), self._verify, connection)
+        made.set_accept_state()
+        return_after_each_record(made)
+        return made
+
 
 @frozen(eq=False)
 class _Contexts:
@@ -88,8 +97,8 @@ class _Connection(SSL.Connection):
     It holds on to all contexts: OpenSSL may ask the first one's callback again after another was chosen.
     """
 
-    def __init__(self, contexts: _Contexts, verify: int) -> None:
-        super().__init__(contexts.default, None)
+    def __init__(self, contexts: _Contexts, verify: int, connection: socket.socket | None = None) -> None:
+        super().__init__(contexts.default, connection)
         self._held = contexts
         self._check = _ClientCheck()
         if verify != SSL.VERIFY_NONE:
@@ -166,7 +175,7 @@ def _make_context(
     settings: ListenerTLSConfig, identity: ServerIdentity, authorities: Sequence[x509.Certificate]
 ) -> SSL.Context:
     context = new_context(SSL.TLS_SERVER_METHOD, settings.minimum)
-    context.set_options(SSL.OP_NO_RENEGOTIATION)
+    context.set_options(SSL.OP_NO_TICKET)  # a resumed session would show us no certificate to judge
     context.set_verify(_VERIFY[settings.client_certificates], _refuse)
     store = context.get_cert_store()
     assert store is not None

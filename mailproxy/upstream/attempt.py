@@ -183,4 +183,5 @@ class Attempt:
             doing, late = self.stream.doing, RefusedSession
         if self._kept_waiting is not None:
             doing, late = self._kept_waiting
-        return late(f"no {_LATE[late]} within {self._seconds:g} s: we were {doing}")
+        seconds = round(self._seconds, 1)  # what is left of them, where others were waited for
+        return late(f"no {_LATE[late]} within {seconds:g} s: we were {doing}")

@@ -5,22 +5,20 @@ From a destination of one tenant to a logged-in stream: look up, connect, log in
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+from functools import lru_cache
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.defer import Deferred
 from twisted.internet.error import (
     ConnectError,
     ConnectionRefusedError,  # noqa: A004 - Twisted's own, which is not the builtin
-    DNSLookupError,
     NoRouteError,
     TCPTimedOutError,
     TimeoutError,  # noqa: A004 - as above
 )
-from twisted.internet.protocol import ClientFactory
 
-from mailproxy.destination.model import Login, LoginSource, TLSMode
+from mailproxy.destination.model import Destination, Login, LoginSource, TLSMode
 from mailproxy.errors import (
     DestinationUnusable,
     LimitReached,
@@ -32,8 +30,11 @@ from mailproxy.errors import (
 )
 from mailproxy.names import OUT_OF_RESOURCES, Diagnoses, classify_lookup_failure
 from mailproxy.observe.text import printable
-from mailproxy.tls import ClientTLS, StrictClientTLS
+from mailproxy.sockets import connecting
+from mailproxy.tls import ClientTLS, Resumption, StrictClientTLS
 from mailproxy.upstream.attempt import Attempt
+from mailproxy.upstream.channel import Channel
+from mailproxy.upstream.dial import dial, look_up
 from mailproxy.upstream.holdoff import HoldOffSettings, copied
 from mailproxy.upstream.reach import Reach
 from mailproxy.upstream.stream import UpstreamStream
@@ -43,25 +44,13 @@ from mailproxy.upstream.turns import Turns
 MakeStream = Callable[[Login, "StrictClientTLS | None"], UpstreamStream]
 
 
-class UpstreamFactory(ClientFactory):
-    """Builds the one protocol of one connection, and lets go of it."""
-
-    noisy = False
-
-    def __init__(self, stream: UpstreamStream) -> None:
-        self._stream: UpstreamStream | None = stream
-
-    def buildProtocol(self, addr: object) -> Any:  # noqa: ARG002, D102 - Twisted's
-        stream, self._stream = self._stream, None
-        return stream
-
-
 class Connector:
     """
     Opens streams to the mail server of one destination, as one tenant.
 
     Args:
         reactor: connects, resolves names and tells the time.
+        way: everything that the configuration says of the destination and the tenant.
         logins: where to log in, and as whom; this tenant's own.
         tls: for the connections.
         make_stream: the protocol for a login; it is given the options for STARTTLS where it will need them.
@@ -71,11 +60,13 @@ class Connector:
         random: gives numbers from 0 to 1.
         max_pending_logins: attempts under way at a time; further ones wait their turn, within `login_seconds`.
         hold_off: how long to leave a mail server alone.
+        connecting: makes of the reactor what TCP connections come from.
     """
 
     def __init__(  # noqa: PLR0913 - all that is decided about connections is decided in one place
         self,
         reactor: Any,
+        way: Hashable,
         logins: LoginSource,
         tls: ClientTLS,
         make_stream: MakeStream,
@@ -86,8 +77,13 @@ class Connector:
         random: Callable[[], float],
         max_pending_logins: int,
         hold_off: HoldOffSettings,
+        connecting: Callable[[Any], Any] = connecting,
     ) -> None:
         self._reactor = reactor
+        self._connecting = connecting(reactor)
+        self._resumption = Resumption(reactor.seconds)
+        self._way = way
+        self._channel: Channel | None = None
         self._logins = logins
         self._tls = tls
         self._make_stream = make_stream
@@ -99,11 +95,22 @@ class Connector:
         self._turns = Turns(max_pending_logins)
         self._diagnoses = Diagnoses(lambda host: classify_lookup_failure(reactor, host))
 
-    def open(self) -> Deferred[UpstreamStream]:
+    def open(self, seconds: float | None = None) -> Deferred[UpstreamStream]:
         """
         A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt, and fires at once.
+
+        `seconds`: there is less time than usual.
         """
-        return Attempt(self, self._reactor, self._login_seconds).start()
+        return Attempt(self, self._reactor, self._login_seconds if seconds is None else seconds).start()
+
+    async def channel(self) -> Channel:
+        """What a connection would be made with now; the same object as long as nothing has changed."""
+        return self._same(Channel(self._way, await self._logins.login(), self._tls.trust()))
+
+    def _same(self, channel: Channel) -> Channel:
+        if self._channel != channel:
+            self._channel = channel
+        return self._channel
 
     async def login(self) -> Login:
         """Where to log in now, and as whom."""
@@ -155,38 +162,46 @@ class Connector:
     async def _connect(self, login: Login, attempt: Attempt) -> UpstreamStream:
         destination = login.destination
         try:
-            options = self._tls.options(destination.host, destination.tls)
+            trust = self._tls.trust()
+            options = self._tls.options(destination.host, destination.tls, resumption=self._resumption)
         except ValueError as error:
             raise DestinationUnusable("host", str(error)) from error
         implicit = destination.tls.mode is TLSMode.IMPLICIT
         stream = self._make_stream(login, None if implicit else options)
-        endpoint: Any = HostnameEndpoint(
-            self._reactor, destination.host, destination.port, destination.timeouts.connect or self._connect_seconds
-        )
-        if implicit:
-            endpoint = wrapClientTLS(options, endpoint)
-        attempt.begin(f"connecting to {destination.host}:{destination.port}", Unreachable, at_server=True)
-        await self._connected(endpoint, stream, login, attempt)
+        stream.tls_at_once = options if implicit else None
+        stream.channel = self._same(Channel(self._way, login, trust))
+        await self._dial(stream, destination, attempt)
         attempt.stream = stream
         return await stream.ready
 
-    async def _connected(self, endpoint: Any, stream: UpstreamStream, login: Login, attempt: Attempt) -> None:
-        host, port = login.destination.host, login.destination.port
-        try:
-            await endpoint.connect(UpstreamFactory(stream))
-        except DNSLookupError as error:
-            if attempt.stopped:  # what Twisted says when it is cancelled while it looks the name up
-                attempt.begin(f"looking up {host}", NameLookupFailed, at_server=True)
-                raise CancelledError from error
+    async def _dial(self, stream: UpstreamStream, destination: Destination, attempt: Attempt) -> None:
+        host, port = destination.host, destination.port
+        if not _is_host_name(host):
+            raise DestinationUnusable("host", f"{printable(host)} is no host name")
+        attempt.begin(f"looking up {host}", NameLookupFailed, at_server=True)
+        addresses = await look_up(self._reactor, host, port)
+        if not addresses:
             wrong = await self._diagnoses.of(host)
-            raise copied(wrong, str(wrong)) from error
+            raise copied(wrong, str(wrong))
+        attempt.begin(f"connecting to {host}:{port}", Unreachable, at_server=True)
+        seconds = destination.timeouts.connect or self._connect_seconds
+        try:
+            await dial(self._connecting, addresses, seconds, stream)
         except (ConnectError, TimeoutError, OSError) as error:
             raise _no_connection(host, port, error) from error
-        except ValueError as error:
-            raise DestinationUnusable("host", f"{printable(host)} is no host name") from error
         if self._is_ours(stream.transport.getPeer(), stream.transport.getHost()):
             stream.abort()
             raise LoopDetected(f"{host}:{port} is one of our own listeners")
+
+
+@lru_cache
+def _is_host_name(host: str) -> bool:
+    """Whether a name service can be asked for it: no label is empty, or longer than 63 octets."""
+    try:
+        host.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def _no_connection(host: str, port: int, error: Exception) -> MailProxyError:

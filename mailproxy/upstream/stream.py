@@ -8,6 +8,7 @@ and the two ways to end a connection.
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
@@ -20,9 +21,10 @@ from zope.interface import implementer
 from mailproxy.deadline import Deadline
 from mailproxy.destination.model import Login
 from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLSFailed, UpstreamTimeout, Violation
-from mailproxy.tls import describe_tls_failure
+from mailproxy.tls import describe_tls_failure, keep_session
+from mailproxy.upstream.channel import Channel
 from mailproxy.upstream.farewells import Farewells
-from mailproxy.upstream.words import concealer, quoted
+from mailproxy.upstream.words import concealer, quoter
 
 
 class StreamOwner(Protocol):
@@ -33,6 +35,9 @@ class StreamOwner(Protocol):
 
     def upstream_lost(self, error: MailProxyError) -> None:
         """The connection has ended, and not because the owner said so."""
+
+    def upstream_wanted(self) -> None:
+        """Others wait for a connection like this; an owner that does not need it at the moment may let go of it."""
 
 
 @implementer(IHandshakeListener)
@@ -48,12 +53,28 @@ class UpstreamStream:
     """What `release` says; nothing where a word would have consequences."""
     farewells: Farewells | None = None
     """Hears of the goodbye, if anybody does."""
+    tls_at_once: object | None = None
+    """What TLS begins with before the first octet; None where it begins later, or never."""
+    arrived: Deferred[None] | None = None
+    """Fires once there is a TCP connection, if anybody waits for it."""
+    channel: Channel | None = None
+    """What it was made with."""
+    reused = False
+    """Whether an owner had it, and let go of it."""
+    messages = 0
+    """How many mail transactions its owners have begun."""
+    born = 0.0
+    """When it was logged in, in seconds of the reactor."""
+    gone: Callable[[UpstreamStream], None] | None = None
+    """Hears of the end of a connection that was logged in, whoever wanted it."""
 
     def __init__(self, clock: IReactorTime, login: Login, *, over_tls: bool) -> None:
         self.login = login
         self.ready: Deferred[UpstreamStream] = Deferred(self._cancelled)
         """Fires with the stream once it is logged in, or fails with an `UpstreamError`."""
         self.capabilities: object = None
+        self.quoted = quoter(login.credentials)
+        """What the mail server said, for the log: without the credentials that it was sent."""
         self.concealed = concealer(login.credentials)
         """What the mail server said, for the client: without the credentials that it was sent."""
         self.doing = "waiting for the TLS handshake" if over_tls else "waiting for the greeting"
@@ -70,11 +91,16 @@ class UpstreamStream:
     # Login
 
     def connectionMade(self) -> None:
-        """The TCP connection is there; over implicit TLS the handshake has only begun."""
+        """The TCP connection is there; over implicit TLS the handshake begins."""
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self._acknowledge_at_once()
+        if self.tls_at_once is not None:
+            self.begin_tls(self.tls_at_once)
         super().connectionMade()  # type: ignore[misc]  # the twisted.mail class behind this mixin
+        arrived, self.arrived = self.arrived, None
+        if arrived is not None:
+            arrived.callback(None)
 
     def begin_tls(self, options: object) -> None:
         """
@@ -114,6 +140,8 @@ class UpstreamStream:
         if pending:
             self.fail(Violation("the mail server spoke out of turn after the login"))
         elif not self.ready.called:
+            if self.secured:
+                keep_session(self.transport)
             self.capabilities = capabilities
             self.ready.callback(self)
 
@@ -135,13 +163,21 @@ class UpstreamStream:
         self._governed = True
         self.transport.registerProducer(producer, True)
 
+    def rest(self, owner: StreamOwner | None) -> None:
+        """Its owner lets go of it: `owner` hears of what comes before the next one, and nobody is held back by it."""
+        self._unregister()
+        self._owner = owner
+        if not self._ended:
+            self.transport.resumeProducing()
+
+    def ask_for(self) -> None:
+        """Its owner hears that others want it."""
+        if self._owner is not None:
+            self._owner.upstream_wanted()
+
     def write(self, raw: bytes) -> None:
         """Send exact octets."""
         self.transport.write(raw)
-
-    def quoted(self, text: bytes) -> str:
-        """What the mail server said, for the log: without the credentials that it was sent."""
-        return quoted(text, self.login.credentials)
 
     def dataReceived(self, data: bytes) -> None:  # noqa: D102 - Twisted's
         if self._owner is not None:
@@ -157,6 +193,12 @@ class UpstreamStream:
         if self.farewells is not None:
             self.farewells.ended(self)
         owner, self._owner = self._owner, None
+        self._tell_end(owner, reason)
+        gone, self.gone = self.gone, None
+        if gone is not None:
+            gone(self)
+
+    def _tell_end(self, owner: StreamOwner | None, reason: Failure) -> None:
         if self._ended:
             return
         self._ended = True

@@ -15,12 +15,15 @@ SHORTEST_CONCEALED = 8
 """A shorter secret may be a common word, and to take that out of a reply would tell what the secret is."""
 
 
+def quoter(credentials: Credentials | None) -> Callable[[bytes], str]:
+    """What makes the words of a mail server fit for the log; made once for a login, since each mail needs it."""
+    forms = [] if credentials is None else _forms(credentials)
+    return lambda text: printable(without_secrets(text.decode("utf-8", "replace"), forms))
+
+
 def quoted(text: bytes, credentials: Credentials | None) -> str:
     """The words of a mail server, escaped and bounded, without the credentials in any form they were sent in."""
-    words = text.decode("utf-8", "replace")
-    if credentials is not None:
-        words = without_secrets(words, _forms(credentials))
-    return printable(words)
+    return quoter(credentials)(text)
 
 
 def concealer(credentials: Credentials | None) -> Callable[[bytes], bytes]:

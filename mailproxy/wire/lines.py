@@ -59,6 +59,8 @@ class LineBuffer:
         """
         if self._skipping and not self._skip():
             return None
+        if not self._data:
+            return None
         end = self._data.find(b"\n", self._searched)
         if end >= self._limit or (end < 0 and len(self._data) >= self._limit):
             self._skipping = True

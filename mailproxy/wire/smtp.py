@@ -18,6 +18,7 @@ MAX_REPLY_LINE_OCTETS = 4096
 MAX_REPLY_LINES = 128
 MAX_REPLY_OCTETS = 32768
 MAX_EHLO_KEYWORDS = 64
+MAX_NUMBER_DIGITS = 20
 
 # Reply-line = Reply-code [ ( "-" / SP ) textstring ]    Reply-code = %x32-35 %x30-35 %x30-39
 _REPLY_LINE = re.compile(rb"[2-5][0-5][0-9](?:[- ].*)?", re.DOTALL)
@@ -62,6 +63,8 @@ class Reply:
     @property
     def text(self) -> bytes:
         """The text of all lines, joined by blanks."""
+        if len(self.lines) == 1:
+            return self.lines[0][4:]
         return b" ".join(line[4:] for line in self.lines)
 
     def rewritten(self, rewrite: Callable[[bytes], bytes]) -> Reply:
@@ -149,6 +152,20 @@ class Extensions:
     def get(self, keyword: str) -> tuple[str, ...]:
         """The parameters of a keyword; none where it is not offered."""
         return tuple(self.keywords.get(keyword, "").split())
+
+    def limit(self, name: str) -> int:
+        """
+        A limit of the mail server's, as `MAILMAX`; 0 is none.
+
+        Source: RFC 9422.
+        """
+        values = [value for each, _, value in (pair.partition("=") for pair in self.get("LIMITS")) if each == name]
+        return number(values[-1]) if values else 0
+
+
+def number(text: str) -> int:
+    """A number in a parameter of EHLO; 0 for what is none, or too long for one."""
+    return int(text) if text.isdigit() and len(text) <= MAX_NUMBER_DIGITS else 0
 
 
 def parse_ehlo(reply: Reply) -> Extensions:

@@ -89,10 +89,9 @@ class Conversation(asyncio.Protocol):
 
     async def read_body(self, what: str) -> bytes:
         """The rest of a multi-line POP3 response, with LF line ends and without doubled dots and final dot."""
-        if self._unread.startswith(b".\r\n"):
-            return await self._read_through(b".\r\n", what) and b""
+        self._unread[:0] = b"\r\n"  # the status line's, behind which a dot may stand at once
         body = await self._read_through(b"\r\n.\r\n", what)
-        lines = b"\n" + body[: -len(b".\r\n")].replace(b"\r\n", b"\n")
+        lines = body[: -len(b".\r\n")].replace(b"\r\n", b"\n")
         return lines.replace(b"\n..", b"\n.")[1:]
 
     async def ask(self, line: str, what: str = "") -> bytes:

@@ -312,7 +312,7 @@ def test_a_key_store_that_cannot_be_used_says_why(make, folder):
 def test_a_folder_that_may_not_be_looked_into_is_not_passed_over(make, folder, monkeypatch):
     write(folder / "mail.json")
     refused = PermissionError(13, "Permission denied")
-    monkeypatch.setattr("pathlib.Path.is_symlink", lambda path: (_ for _ in ()).throw(refused))
+    monkeypatch.setattr("pathlib.Path.lstat", lambda path: (_ for _ in ()).throw(refused))
     assert problem(make(ACME)) == "acme/mail.json: cannot be read: Permission denied"
 
 

@@ -104,8 +104,12 @@ class FakeSession:
     def downstream_lost(self):
         self._hear("downstream_lost")
 
-    def upstream_opened(self, capabilities):
+    def upstream_opened(self, capabilities, *, reused):
+        assert not reused
         self._hear("upstream_opened", capabilities)
+
+    def upstream_wanted(self):
+        self._hear("upstream_wanted")
 
     def upstream_failed(self, error):
         self._hear("upstream_failed", error)
@@ -170,17 +174,17 @@ class Bench:
         self.clock = self.network.clock
         self.events = []
         self.openings = []
+        self.taken_back = []
         self.protocols = []
         log = ListenerLog("dest", tenant, logger=Logger("mailproxy.session", observer=self.events.append))
         self.rooms = rooms or Rooms()
         self.around = Surroundings(
             **{
                 "clock": self.clock,
-                "open_upstream": self._open,
+                "upstreams": self,
                 "timeouts": {**TIMEOUTS, Waiting.DOWNSTREAM_HANDSHAKE: HANDSHAKE},
                 "stall_seconds": STALL,
                 "close_seconds": CLOSE,
-                "upstream_quit_seconds": FAREWELL,
                 "overload_seconds": OVERLOAD,
                 **dict(around),
             }
@@ -188,10 +192,20 @@ class Bench:
         self.factory = Factory(make_session, self.around, log, self.rooms.door(tenant, limit))
         self.counters = log.counters
 
-    def _open(self):
+    def open(self, *, fresh=False):
+        """As `Upstreams.open`."""
         opening = Deferred(self._given_up)
+        opening.fresh = fresh
         self.openings.append(opening)
         return opening
+
+    def take_back(self, stream, **how):
+        """As `Upstreams.take_back`."""
+        self.taken_back.append((stream, how))
+        stream.release(FAREWELL)
+
+    def known(self):
+        """As `Upstreams.known`."""
 
     def _given_up(self, opening):
         opening.was_given_up = True

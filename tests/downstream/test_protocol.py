@@ -710,7 +710,7 @@ def test_an_answer_may_be_there_at_once(benches, ready):
         bench.openings.append(opening)
         _, stream = bench.let_in()
     bench.openings.clear()
-    object.__setattr__(bench.around, "open_upstream", lambda: opening)
+    bench.open = lambda *, fresh: opening
     bench.connect()
     assert bool(session.heard("upstream_opened")) == ready
     assert bool(session.heard("upstream_failed")) != ready

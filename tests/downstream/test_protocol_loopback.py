@@ -27,6 +27,7 @@ from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.upstream.direct import Direct
 from tests.downstream.bench import TIMEOUTS
 from tests.downstream.test_protocol_tls import Broken, Creator, server_context
 from tests.support.procfs import descriptors
@@ -99,11 +100,10 @@ class StandingClock:
 def surroundings(encryption, creator, handshake_seconds, clock):
     return Surroundings(
         clock=clock,
-        open_upstream=Deferred,
+        upstreams=Direct(Deferred, 5.0),
         timeouts={**TIMEOUTS, Waiting.DOWNSTREAM_HANDSHAKE: handshake_seconds},
         stall_seconds=180.0,
         close_seconds=5.0,
-        upstream_quit_seconds=5.0,
         encryption=encryption,
         server_tls=creator or Creator(server_context()),
     )

@@ -215,6 +215,7 @@ def test_refcounting_alone_frees_a_session_that_is_over(benches):
             bench.run(FOREVER)
             bench.assert_clean()
             bench.events.clear()
+            bench.taken_back.clear()
             assert [ref() for ref in refs] == [None] * 4
         finally:
             gc.enable()

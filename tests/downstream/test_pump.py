@@ -7,6 +7,8 @@ from mailproxy.downstream.pump import MOST_AT_ONCE, Pump
 from mailproxy.session.actions import CloseDownstream, SendDownstream
 from tests.downstream.bench import FakeSession
 
+DEEDS = {int: lambda worker, action: worker.done.append(action)}
+
 
 class Worker:
     """Has so many things to do."""
@@ -16,7 +18,7 @@ class Worker:
         self.left, self.done = list(range(count)), []
 
     def run(self):
-        return self.pump.run(lambda: self.left.pop(0) if self.left else None, self.done.append, self.run)
+        return self.pump.run(lambda: self.left.pop(0) if self.left else None, DEEDS, self, self.run)
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_AT_ONCE - 1])
@@ -50,7 +52,8 @@ def test_what_is_done_may_ask_for_more():
     actions = [1, 2]
     pump.run(
         lambda: actions.pop() if actions else None,
-        lambda _: asked.append(pump.run(lambda: None, asked.append, clock.advance)),
+        {int: lambda pump, _: asked.append(pump.run(lambda: None, {}, pump, clock.advance))},
+        pump,
         clock.advance,
     )
     assert asked == [False, False]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.besieged import Siege, besieged, greeted
+from tests.support.besieged import NO_POOL, Siege, besieged, greeted
 from tests.support.scripted import Visit
 from tests.wire.smuggling import END
 
@@ -28,8 +28,8 @@ SMUGGLED = b"MAIL FROM:<evil@x>\r\nRCPT TO:<victim@y>\r\nDATA\r\nFrom: boss@y\r\
 
 @pytest.fixture(scope="module")
 def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
-    """A proxy as it is by default."""
-    with besieged(tmp_path_factory.mktemp("malice")) as all_of_it:
+    """A proxy as it is by default, but that each session has a mail server's connection of its own."""
+    with besieged(tmp_path_factory.mktemp("malice"), tables=NO_POOL) as all_of_it:
         yield all_of_it
 
 

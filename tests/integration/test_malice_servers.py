@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 import pytest
 from attrs import frozen
 
-from tests.support.besieged import Client, Siege, besieged, greeted
+from tests.support.besieged import NO_POOL, Client, Siege, besieged, greeted
 from tests.support.liars import Lie, endless, hang_up
 from tests.support.scripted import Visit
 from tests.support.waiting import until
@@ -35,8 +35,8 @@ STATUS_UNKNOWN = b"451 4.4.2 Delivery status unknown"
 
 @pytest.fixture(scope="module")
 def siege(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Siege]:
-    """A proxy as it is by default."""
-    with besieged(tmp_path_factory.mktemp("lies")) as all_of_it:
+    """A proxy as it is by default, but that each session has a mail server's connection of its own."""
+    with besieged(tmp_path_factory.mktemp("lies"), tables=NO_POOL) as all_of_it:
         yield all_of_it
 
 
@@ -186,6 +186,7 @@ def test_a_mail_server_that_hangs_up(siege: Siege, step: bytes, half: bytes) -> 
 def test_a_mail_server_that_hangs_up_inside_a_message(siege: Siege, half: bytes) -> None:
     with greeted(siege, "smtp", {b"content": hang_up_behind(half)}) as client:
         send_half_a_message(siege, client)
+        client.wait_for_log("the mail server closed the connection")
         client.send(b"the rest\r\n.\r\n")
         assert client.read_reply() == LOST_MAIL
         assert walk(client) == [*TRUTHS]

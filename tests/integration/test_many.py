@@ -42,7 +42,7 @@ def inside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def proxy(bed: Bed, new_setup: NewSetup, launch: Launch, inside: Path) -> Proxy:
     """A proxy that can be asked what it holds."""
-    setup = new_setup()
+    setup = new_setup("[pool]\nidle_seconds = 0.5\n")
     for route in (*ROUTES["smtp"], *ROUTES["pop3"]):
         for account in ACCOUNTS:
             setup.add(account.tenant, properties_of(route, bed, account, setup.token_url), route.service)

@@ -10,15 +10,13 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from attrs import define, field
 
+from tests.support.crowd import Crowd
 from tests.support.ports import free_port
 from tests.support.programs import Daemon
 from tests.support.proxy import ENVIRONMENT, TWISTD
@@ -29,47 +27,7 @@ from tests.support.waiting import until
 pytestmark = pytest.mark.integration
 
 RESTARTS = 3
-CLIENTS = 4
 PATIENCE_SECONDS = 30.0
-
-
-@define
-class Crowd:
-    """Clients that come one after the other, each for a greeting; `answers` counts what they hear."""
-
-    family: int
-    address: object
-    answers: Counter[str] = field(factory=Counter)
-    _over: threading.Event = field(factory=threading.Event)
-    _threads: list[threading.Thread] = field(factory=list)
-
-    def begin(self) -> None:
-        """They come."""
-        self._threads = [threading.Thread(target=self._come) for _ in range(CLIENTS)]
-        for thread in self._threads:
-            thread.start()
-
-    def end(self) -> None:
-        """They have all been answered."""
-        self._over.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _come(self) -> None:
-        while not self._over.is_set():
-            self.answers[self._visit()] += 1
-            self._over.wait(0.005)
-
-    def _visit(self) -> str:
-        try:
-            with socket.socket(self.family) as client:
-                client.settimeout(PATIENCE_SECONDS)
-                client.connect(self.address)
-                words = client.recv(1000)
-                client.sendall(b"QUIT\r\n")
-                return words[:4].decode() or "closed without a word"
-        except OSError as error:
-            return str(error)
 
 
 @pytest.fixture(params=["INET", "UNIX"])
@@ -81,10 +39,10 @@ def listening(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[socket
         yield opened
 
 
-@pytest.fixture
-def household(tmp_path: Path, listening: socket.socket) -> Household:
-    """A configuration with that socket."""
-    household = Household(tmp_path, "watch_seconds = 0")
+@pytest.fixture(params=[1, 2])
+def household(request: pytest.FixtureRequest, tmp_path: Path, listening: socket.socket) -> Household:
+    """A configuration with that socket, for one process or several."""
+    household = Household(tmp_path, f"watch_seconds = 0\nworkers = {request.param}")
     domain = listening.family.name.removeprefix("AF_")
     household.add("smtp", "smtp", free_port(), listen=f"systemd:{domain}:name=smtp")
     household.write()

@@ -18,9 +18,10 @@ from attrs import define, field
 
 from tests.chaos.conversation import Conversation, Late, Lost
 from tests.load.clients import Mail, begin_mail, connected, expect, in_groups
-from tests.load.report import Report, Stopwatch, percentile
-from tests.load.setting import Proxy, Sink, open_setting
+from tests.load.setting import Sink, open_setting
 from tests.support.accounts import ACME, GLOBEX
+from tests.support.report import Report, Stopwatch, percentile
+from tests.support.setting import Proxy
 
 _OPENING_AT_A_TIME = 40
 _UP_SECONDS = 300.0

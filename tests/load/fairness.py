@@ -23,10 +23,10 @@ from tests.chaos.conversation import Late, Lost
 from tests.load.clients import Mail, begin_mail, connected, expect, in_groups
 from tests.load.neighbour import Neighbour
 from tests.load.nuisances import Crowd
-from tests.load.report import Report, milliseconds, ratio
 from tests.load.setting import Setting, open_setting
 from tests.support.accounts import ACME, GLOBEX
 from tests.support.ports import free_port
+from tests.support.report import Report, milliseconds, ratio
 from tests.support.routes import basic, oauth
 
 _PROMISE = 1.25

@@ -19,10 +19,11 @@ from attrs import frozen
 
 from tests.load.neighbour import Neighbour
 from tests.load.nuisances import Crowd
-from tests.load.report import Report, Stopwatch, milliseconds, ratio
-from tests.load.setting import Proxy, Sink, open_setting
+from tests.load.setting import Sink, open_setting
 from tests.support.accounts import ACME, GLOBEX
+from tests.support.report import Report, Stopwatch, milliseconds, ratio
 from tests.support.routes import basic
+from tests.support.setting import Proxy
 
 _NICENESS = 10
 """Of the nuisances, which would not be on the proxy's machine."""

@@ -18,9 +18,10 @@ from tests.chaos.conversation import Conversation, Late, Lost
 from tests.chaos.waiting import comes_true
 from tests.load.clients import Mail, begin_mail, connected, expect, in_groups
 from tests.load.neighbour import Neighbour
-from tests.load.report import Report
-from tests.load.setting import Proxy, Setting, Sink, open_setting
+from tests.load.setting import Setting, Sink, open_setting
 from tests.support.accounts import ACME, GLOBEX
+from tests.support.report import Report
+from tests.support.setting import Proxy
 from tests.support.waiting import listens
 
 _OPENING_AT_A_TIME = 40

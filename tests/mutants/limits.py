@@ -107,8 +107,8 @@ self._listening = self._handshaking = False
     Guard(
         "a session that reads no more is not read for",
         "downstream/protocol.py",
-        before="_set(self._intake, self._handshaking or self._session.reading)",
-        after="_set(self._intake, True)",
+        before="self._intake.want(_SESSION, wanted=self._handshaking or self._session.reading)",
+        after="self._intake.want(_SESSION, wanted=True)",
         tests=DOWNSTREAM,
     ),
     Guard(
@@ -176,7 +176,7 @@ self._log.ended(outcome)
         "a configuration that cannot be used changes nothing",
         "service.py",
         before="""
-problems = problems_for_start(config, self._tools.reactor, self._tools.server_tls)
+problems = self._problems(config) or problems_of_change(self.config, config)
 if problems:
     return problems
 """,

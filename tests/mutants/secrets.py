@@ -131,8 +131,8 @@ if False:
     Guard(
         "a secret that a peer quotes is not logged",
         "upstream/words.py",
-        before="words = without_secrets(words, _forms(credentials))",
-        after="pass",
+        before='return lambda text: printable(without_secrets(text.decode("utf-8", "replace"), forms))',
+        after='return lambda text: printable(text.decode("utf-8", "replace"))',
         tests=("upstream/test_words.py",),
         seeds=300,
     ),

@@ -46,8 +46,8 @@ self.discarded += len(body)
     Guard(
         "mail data has a size limit",
         "session/smtp_content.py",
-        before="if not self._max_octets or self._keeper.octets <= self._max_octets:",
-        after="if True:",
+        before="return 0 < self._max_octets < keeper.octets",
+        after="return False",
         tests=SESSION,
         seeds=200,
     ),
@@ -308,7 +308,7 @@ if False:
     Guard(
         "what a client sends ahead has a limit",
         "session/smtp.py",
-        before="return self._deaf or self._server.receiving or len(self._input) < self._policy.max_buffered_octets",
+        before="return len(self._input) < self._policy.max_buffered_octets or self._server.receiving or self._deaf",
         after="return True",
         tests=SESSION,
     ),

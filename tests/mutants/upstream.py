@@ -8,6 +8,7 @@ from tests.mutants.guard import Guard
 
 UPSTREAM = ("upstream",)
 TLS = ("tls",)
+SOCKETS = ("sockets",)
 
 WAY = (
     Guard(
@@ -102,12 +103,8 @@ await self._secure()
     Guard(
         "a connection that wants nobody in particular gets nobody",
         "tls/client.py",
-        before="""
-return False
-""",
-        after="""
-return True
-""",
+        before="return isinstance(connection, _Connection) and connection.check.verify(",
+        after="return not isinstance(connection, _Connection) or connection.check.verify(",
         tests=TLS,
     ),
     Guard(
@@ -116,6 +113,55 @@ return True
         before="context.set_min_proto_version(_version(minimum))",
         after="context.set_min_proto_version(SSL.TLS1_VERSION)",
         tests=TLS,
+    ),
+    Guard(
+        "a session is resumed towards the very host that it was made with",
+        "tls/resumption.py",
+        before="while self._kept and key == self._key:",
+        after="while self._kept:",
+        tests=TLS,
+    ),
+    Guard(
+        "everything is judged again after an hour",
+        "tls/resumption.py",
+        before="return self.since <= now < min(self.until, self.since + FULL_AGAIN_SECONDS)",
+        after="return self.since <= now < self.until",
+        tests=TLS,
+    ),
+    Guard(
+        "who was refused stays refused, whatever OpenSSL says",
+        "sockets/tls.py",
+        before="if self._refused is not None:  # whatever OpenSSL made of it",
+        after="if False:",
+        tests=SOCKETS,
+    ),
+    Guard(
+        "nothing is sent past Twisted's layer",
+        "sockets/eager.py",
+        before="if self.TLS:  # Twisted's layer is on top of us, and seals octets itself",
+        after="if False:",
+        tests=SOCKETS,
+    ),
+    Guard(
+        "64 KiB of a connection are read in a turn",
+        "sockets/tls.py",
+        before="while len(chunks) < RECORDS_AT_ONCE:",
+        after="while True:",
+        tests=SOCKETS,
+    ),
+    Guard(
+        "a record that is OpenSSL's own ends a read",
+        "tls/stepped.py",
+        before="_lib.SSL_clear_mode(connection._ssl, _lib.SSL_MODE_AUTO_RETRY)",
+        after="pass",
+        tests=SOCKETS,
+    ),
+    Guard(
+        "a handshake goes a bounded number of records at a time",
+        "tls/stepped.py",
+        before="for _ in range(RECORDS_AT_ONCE):",
+        after="while True:",
+        tests=SOCKETS,
     ),
     Guard(
         "a client's certificate is judged where that is required",

@@ -11,14 +11,12 @@ WIRE = (
         "only CRLF . CRLF ends mail data",
         "wire/transparency.py",
         before="""
-found = data.find(_STOP)
-if found >= 0:
-    return self._end(data, found + 2)
+if data.rfind(_STOP) >= 0:
+    return self._end(data, data.find(_STOP) + 2)
 """,
         after="""
-found = data.find(_STOP[1:])
-if found >= 0:
-    return self._end(data, found + 1)
+if data.rfind(_STOP[1:]) >= 0:
+    return self._end(data, data.find(_STOP[1:]) + 1)
 """,
         tests=("wire/test_transparency.py",),
         seeds=200,
@@ -27,7 +25,7 @@ if found >= 0:
         "a stray CR or LF leaves us as CRLF",
         "wire/transparency.py",
         before="""
-if not clean or self._behind_mended:
+if self._behind_mended or not _is_clean(data):
     return self._mend(data)
 """,
         after="",

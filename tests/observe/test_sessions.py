@@ -5,7 +5,7 @@ from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
 from mailproxy.errors import RefusedLogin, TokenRefused, Unreachable
-from mailproxy.observe.sessions import ListenerLog
+from mailproxy.observe.sessions import ListenerLog, Numbers
 
 
 class Book:
@@ -159,3 +159,8 @@ def test_no_tls_with_a_client_is_told_and_nobodys_fault():
     assert level is LogLevel.info
     assert line.endswith(f"session {session.id} from 192.0.2.1:4711: no TLS with the client: client does not speak TLS")
     assert book.events[-1]["outcome"] == "downstream_tls_failed"
+
+
+def test_numbers_count_up_and_a_worker_says_which_one_it_is():
+    alone, worker = Numbers(), Numbers("12-")
+    assert [alone.next(), alone.next(), worker.next()] == ["000001", "000002", "12-000001"]

@@ -4,12 +4,15 @@
 S: text      the client is sent exactly this line next
 U: text      the mail server sends the line                 u: octets   without CRLF
 M: text      the mail server is sent exactly this line next m: octets   exactly these octets next
-open [KEYWORD ...]     the session asks for the mail server, and gets one that offers these keywords
-fail CLASS             the session asks for the mail server, and this error comes
+open [KEYWORD ...]     the session asks for the mail server, and gets one that offers these keywords; before them there
+                       may be `reused` for one that others have used, and `fresh` where it has to ask for another one;
+                       `ask` is only asking, and `opened` and `failed` are only the answer
+fail [fresh] CLASS     the session asks for the mail server, and this error comes
 lost / eof / gone      the mail server is lost / the client half-closes / the client is gone
 expire WAITING         the session waits for that, and the deadline passes
 abort / release / ask  the mail server's connection is aborted / released / asked for next
 tls / secured          TLS with the client is asked for next / is there
+wanted                 others wait for a connection like the session's
 drain / cut / cut last the listener goes away / the time for that is over / also for who waits for the final reply
 close OUTCOME          the client's connection is closed with that outcome next
 break OUTCOME          it is aborted with that outcome next
@@ -47,10 +50,12 @@ def make_error(name):
 
 
 class Script:
-    """Runs a script against a session; `cut` says how octets are cut into chunks."""
+    """
+    Runs a script against a session; `cut` says how octets are cut into chunks, `known` what others were offered lately.
+    """
 
-    def __init__(self, policy=None, cut=None):
-        self.session = SMTPSession(policy or SMTPPolicy("proxy.test"))
+    def __init__(self, policy=None, cut=None, known=None):
+        self.session = SMTPSession(policy or SMTPPolicy("proxy.test"), lambda: known)
         self.cut = cut or (lambda data: [data])
         self.down = b""
         self.up = b""
@@ -100,19 +105,22 @@ class Script:
             "S:": lambda: self._take("down", rest.encode() + b"\r\n"),
             "M:": lambda: self._take("up", rest.encode() + b"\r\n"),
             "m:": lambda: self._take("up", raw),
-            "open": lambda: self._opened(rest),
-            "fail": lambda: self._failed(rest),
+            "open": lambda: self._asked(rest) or self._opened(rest),
+            "opened": lambda: self._opened(rest),
+            "fail": lambda: self._asked(rest) or self._failed(rest),
+            "failed": lambda: self._failed(rest),
             "lost": lambda: self.session.upstream_lost(errors.ConnectionLost("gone")),
             "eof": self.session.downstream_ended,
             "gone": self.session.downstream_lost,
             "tls": lambda: self._deed(StartTLS()),
             "secured": self.session.downstream_secured,
             "drain": self.session.drain,
+            "wanted": self.session.upstream_wanted,
             "cut": lambda: self.session.cut(last=bool(rest)),
             "expire": lambda: self._expire(rest),
             "abort": lambda: self._deed(AbortUpstream()),
-            "release": lambda: self._deed(ReleaseUpstream()),
-            "ask": lambda: self._deed(OpenUpstream()),
+            "release": lambda: self._released(rest),
+            "ask": lambda: self._deed(OpenUpstream(fresh=rest == "fresh")),
             "close": lambda: self._deed(CloseDownstream(rest)),
             "break": lambda: self._deed(AbortDownstream(rest)),
             "quiet": self._quiet,
@@ -129,13 +137,25 @@ class Script:
         assert self.deeds, "nothing was decided"
         assert self.deeds.pop(0) == wanted, f"{self.deeds!r} follows"
 
+    def _released(self, rest):
+        """With `2 reset unsound` behind it after two messages, in a transaction, and not to be used again."""
+        assert self.deeds, "nothing was decided"
+        deed = self.deeds.pop(0)
+        assert isinstance(deed, ReleaseUpstream), f"{deed!r} and {self.deeds!r} follow"
+        if rest:
+            words = [str(deed.messages), *(["reset"] if deed.reset else []), *([] if deed.sound else ["unsound"])]
+            assert rest.split() == words, f"released: {words}"
+
+    def _asked(self, rest):
+        self._deed(OpenUpstream("fresh" in rest.split()))
+
     def _opened(self, rest):
-        self._deed(OpenUpstream())
-        self.session.upstream_opened(extensions(*rest.split()))
+        words = rest.split()
+        keywords = [word for word in words if word not in ("fresh", "reused")]
+        self.session.upstream_opened(extensions(*keywords), reused="reused" in words)
 
     def _failed(self, rest):
-        self._deed(OpenUpstream())
-        self.session.upstream_failed(make_error(rest))
+        self.session.upstream_failed(make_error(rest.removeprefix("fresh ")))
 
     def _expire(self, rest):
         assert self.session.waiting is Waiting[rest], self.session.waiting
@@ -145,5 +165,5 @@ class Script:
         assert (self.down, self.up, self.deeds) == (b"", b"", [])
 
 
-def play(script, policy=None, cut=None):
-    return Script(policy, cut).run(script)
+def play(script, policy=None, cut=None, known=None):
+    return Script(policy, cut, known).run(script)

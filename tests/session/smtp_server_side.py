@@ -45,6 +45,8 @@ class Server:
 
     answers: list[Answer]
     pipelining: bool
+    reused: bool = False
+    """Whether others have had it before."""
     unanswered: list[bytes] = field(factory=list)
     data: MailData | None = None
     last_data: MailData | None = None
@@ -55,6 +57,11 @@ class Server:
     """The commands, and the mail data that has an end."""
     _parser: ReplyParser = field(factory=ReplyParser)
     _heard: bytes = b""
+
+    @property
+    def half_said(self):
+        """Whether it has begun to say something."""
+        return self._parser.pending
 
     def hear(self, octets, client_has_said):
         """We say something."""

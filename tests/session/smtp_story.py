@@ -61,10 +61,11 @@ class Story:
     """
     Args:
         policy: the session's.
+        known: what the mail server has offered lately, or None.
     """
 
-    def __init__(self, policy=None):
-        self.script = Script(policy)
+    def __init__(self, policy=None, known=None):
+        self.script = Script(policy, known=known)
         self.server_side = MailServer()
         self.client_octets = b""
         self.replies = b""
@@ -117,10 +118,13 @@ class Story:
             self.upstream = None
             self.script.session.upstream_lost(ConnectionLost("gone"))
 
-    def open(self, _):
+    def open(self, reused):
         if self.upstream == "opening":
             self.upstream = "ready"
-            self.script.session.upstream_opened(extensions("PIPELINING", "8BITMIME"))
+            self.script.session.upstream_opened(extensions("PIPELINING", "8BITMIME"), reused=bool(reused))
+
+    def want(self, _):
+        self.script.session.upstream_wanted()
 
     def fail(self, _):
         if self.upstream == "opening":

@@ -54,10 +54,11 @@ class SMTPWitness:
     Args:
         policy: the session's.
         size: the client's octets are handed in in pieces of this size; None for as they come.
+        known: what the mail server has offered lately, or None.
     """
 
-    def __init__(self, policy, *, size=None):
-        self.session = SMTPSession(policy)
+    def __init__(self, policy, *, size=None, known=None):
+        self.session = SMTPSession(policy, lambda: None if known is None else _extensions(known))
         self.policy = policy
         self.size = size
         self.heard = b""
@@ -78,6 +79,7 @@ class SMTPWitness:
         self.secure_now = policy.encryption is Encryption.IMPLICIT
         self._said_in_handshake = False
         self._draining = False
+        self._fresh = False
         self._serial = 0
         self._do(self.session.start)
 
@@ -133,13 +135,21 @@ class SMTPWitness:
             self.secure_now = True
             self._do(self.session.downstream_secured)
 
-    def open(self, *keywords):
-        """The login at the mail server has succeeded."""
+    def open(self, *keywords, reused=False):
+        """There is a connection; `reused` says that others have had it before, which a fresh one never is."""
         if self.upstream == "opening":
             self.upstream = "ready"
-            self.servers.append(Server(self.answers, "PIPELINING" in keywords))
-            offered = dict(keyword.partition("=")[::2] for keyword in keywords)
-            self._do(self.session.upstream_opened, Extensions(b"mail.test", offered))
+            reused = reused and not self._fresh
+            self.servers.append(Server(self.answers, "PIPELINING" in keywords, reused=reused))
+            self._do(lambda: self.session.upstream_opened(_extensions(keywords), reused=reused))
+
+    def want(self):
+        """Others wait for a connection like ours: it is let go unless something is under way."""
+        self._do(self.session.upstream_wanted)
+        if self.upstream == "ready":
+            waiting = self.session.waiting
+            busy = self.server.open or self.server.unanswered or waiting is Waiting.DOWNSTREAM_CONTENT
+            assert busy or self._handshaking, "a connection is kept for nothing"
 
     def refuse(self, error):
         """It has failed."""
@@ -183,7 +193,8 @@ class SMTPWitness:
         """Whatever is heard behind the end changes nothing."""
         session = self.session
         assert self.outcome is not None
-        for event in (session.downstream_ended, session.downstream_lost, session.expired, session.drain):
+        late = (session.downstream_ended, session.downstream_lost, session.expired, session.drain)
+        for event in (*late, session.upstream_wanted):
             self._do(event)
         self._do(session.receive_downstream, b"NOOP\r\n")
         self._do(session.receive_upstream, b"250 late\r\n")
@@ -219,8 +230,13 @@ class SMTPWitness:
         """Whether MAIL goes out once more because a connection that had done its work before was lost."""
         return len(self.servers) > 1
 
-    def _open_upstream(self, _action):
+    def _open_upstream(self, action):
         assert self.upstream is None
+        self._fresh = action.fresh
+        if action.fresh:
+            last = self.servers[-1]
+            assert last.reused or last.last_data is not None, "another one in place of one that was fresh"
+            assert any(line[:4] == b"MAIL" for line in last.log)
         assert self.secure_now or self.policy.encryption is not Encryption.REQUIRED, "a login before TLS"
         self.upstream = "opening"
 
@@ -230,6 +246,9 @@ class SMTPWitness:
             assert self.server.believable
             assert self.server.unanswered == []
             assert self.server.data is None
+            assert action.reset == self.server.open, "RSET goes with a transaction, and only with one"
+            assert action.messages == sum(line[:5] == b"MAIL " for line in self.server.log)
+            assert not (action.sound and self.server.half_said), "octets that nobody asked for are left to others"
         self.upstream = None
 
     def _start_tls(self, _action):
@@ -286,6 +305,10 @@ class SMTPWitness:
     def settle(self):
         """Each reply that the client got answers a command, in order, and promises nothing that is ours to promise."""
         Walk(self).go()
+
+
+def _extensions(keywords):
+    return Extensions(b"mail.test", dict(keyword.partition("=")[::2] for keyword in keywords))
 
 
 _DEEDS = {

@@ -411,7 +411,7 @@ CONVERSATIONS = {
         C: MAIL FROM:<c@x>
         M: MAIL FROM:<c@x>
         lost
-        open
+        open fresh
         M: MAIL FROM:<c@x>
         U: 250 again
         S: 250 again
@@ -427,7 +427,7 @@ CONVERSATIONS = {
         M: MAIL FROM:<c@x>
         U: 421 idle too long
         abort
-        open
+        open fresh
         M: MAIL FROM:<c@x>
         U: 421 again
         abort

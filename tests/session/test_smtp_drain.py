@@ -30,7 +30,7 @@ DRAINED = {
     + SHUTDOWN
     + "close shutdown\nquiet",
     "a_login_to_try_mail_again": SENT
-    + "C: MAIL FROM:<c@x>\nM: MAIL FROM:<c@x>\nlost\nask\ndrain\nabort\n"
+    + "C: MAIL FROM:<c@x>\nM: MAIL FROM:<c@x>\nlost\nask fresh\ndrain\nabort\n"
     + SHUTDOWN
     + "close shutdown\nquiet",
     "mail_is_not_tried_again": SENT + "C: MAIL FROM:<c@x>\nM: MAIL FROM:<c@x>\ndrain\nquiet\nlost\n" + NEVER_ASKED,

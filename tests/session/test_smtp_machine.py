@@ -30,6 +30,8 @@ POLICIES = st.builds(
     max_line_octets=st.sampled_from([4096, 100]),
 )
 KEYWORDS = st.sampled_from([("PIPELINING", "8BITMIME", "SMTPUTF8", "DSN"), ("SIZE=50",), ()])
+KNOWN = st.one_of(st.none(), KEYWORDS)
+"""What others were offered lately."""
 PATHS = st.sampled_from(["<a@x>", "<>", "b@x", '<"q > q"@x>', "<c@x> SIZE=10", "<d@x> BODY=8BITMIME", "<e@x> AUTH=<>"])
 TEXTS = st.sampled_from([b"Subject: x\r\n", b"\r\n", b"..stuffed\r\n", b"long " * 30, b"cr \r", b"\n", b".", b"\0"])
 NEGATIVE = st.sampled_from([b"450 later", b"550-no\r\n550 never", b"554 go away", b"530 log in", b"535 who are you"])
@@ -99,11 +101,14 @@ STAGES = [
 
 
 class SMTPMachine(RuleBasedStateMachine):
-    @initialize(policy=POLICIES, stage=st.integers(0, len(STAGES)), keywords=KEYWORDS)
-    def connect(self, policy, stage, keywords):
+    @initialize(
+        policy=POLICIES, stage=st.integers(0, len(STAGES)), keywords=KEYWORDS, known=KNOWN, reused=st.booleans()
+    )
+    def connect(self, policy, stage, keywords, known, reused):
         self.keywords = keywords
-        self.whole = SMTPWitness(policy)
-        self.pieces = SMTPWitness(policy, size=1)
+        self.reused = reused
+        self.whole = SMTPWitness(policy, known=known)
+        self.pieces = SMTPWitness(policy, size=1, known=known)
         self.in_turn = True
         self.gets_as_far_as(stage)
 
@@ -243,9 +248,15 @@ class SMTPMachine(RuleBasedStateMachine):
     # The mail server
 
     @precondition(lambda machine: machine.whole.upstream == "opening")
-    @rule(keywords=KEYWORDS)
-    def lets_us_in(self, keywords):
-        self.both("open", *keywords)
+    @rule(keywords=KEYWORDS, reused=st.booleans())
+    def lets_us_in(self, keywords, reused):
+        """Or others have been let in there before."""
+        self.both("open", *keywords, reused=reused)
+
+    @precondition(connected)
+    @rule()
+    def is_wanted_by_others(self):
+        self.both("want")
 
     @precondition(lambda machine: machine.whole.upstream == "opening")
     @rule(error=FAILURES)
@@ -264,7 +275,7 @@ class SMTPMachine(RuleBasedStateMachine):
     @rule()
     def gets_what_it_wants(self):
         """A login, and consent to all that it was asked, and to what it is asked because of that."""
-        self.both("open", *self.keywords)
+        self.both("open", *self.keywords, reused=self.reused)
         for _ in range(5):
             if asked(self):
                 self.agrees()
@@ -302,10 +313,10 @@ class SMTPMachine(RuleBasedStateMachine):
         self.both(deed, **more)
 
     @precondition(lambda machine: machine.whole.outcome is not None)
-    @rule(policy=POLICIES, stage=st.integers(0, len(STAGES)), keywords=KEYWORDS)
-    def the_next_client_comes(self, policy, stage, keywords):
+    @rule(policy=POLICIES, stage=st.integers(0, len(STAGES)), keywords=KEYWORDS, known=KNOWN, reused=st.booleans())
+    def the_next_client_comes(self, policy, stage, keywords, known, reused):
         self.teardown()
-        self.connect(policy, stage, keywords)
+        self.connect(policy, stage, keywords, known, reused)
 
     # What must be true
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailproxy.session.smtp_policy import SMTPPolicy
-from tests.session.smtp_script import play
+from tests.session.smtp_script import extensions, play
 from tests.session.smtp_story import Story
 
 GREETING = "S: 220 proxy.test ESMTP mailproxy\n"
@@ -37,7 +37,7 @@ CONVERSATIONS = {
         M: MAIL FROM:<c@x>
         quiet
         lost
-        open PIPELINING
+        open fresh PIPELINING
         M: MAIL FROM:<c@x>
         M: RCPT TO:<d@y>
         u: 550 no\\r\\n503 need mail\\r\\n
@@ -53,7 +53,7 @@ CONVERSATIONS = {
         c: MAIL FROM:<c@x>\\r\\nNOOP\\r\\n
         M: MAIL FROM:<c@x>
         lost
-        fail Unreachable
+        fail fresh Unreachable
         S: 451 4.4.1 Upstream not reachable
         S: 250 2.0.0 OK
         quiet
@@ -401,7 +401,8 @@ EVENTS = st.lists(
         st.tuples(st.just("client"), TALK),
         st.tuples(st.just("client"), st.one_of(TALK, PIECES)),
         st.tuples(st.just("server"), CODES),
-        st.tuples(st.sampled_from(["open", "lose"]), st.none()),
+        st.tuples(st.sampled_from(["open", "lose"]), st.booleans()),
+        st.tuples(st.sampled_from(["open", "want"]), st.just(True)),
         st.tuples(st.just("garbage"), st.sampled_from([b"25", b"+OK\r\n"])),
         st.tuples(st.sampled_from(["open", "fail", "expire", "half_close"]), st.none()),
     ),
@@ -425,10 +426,22 @@ def test_a_usual_story():
     assert list(story.server_side.answered.values()) == [b"MAIL FROM:<a@b>", b"RCPT TO:<c@d>", b"DATA", b"."] * 2
 
 
-@given(EVENTS, st.sampled_from([[], USUAL, [*USUAL, *MESSAGE], [*USUAL, *MESSAGE[:4]]]), st.booleans())
+@given(EVENTS, st.sampled_from([[], USUAL, [*USUAL, *MESSAGE], [*USUAL, *MESSAGE[:4]]]), st.booleans(), st.booleans())
 @settings(max_examples=200)
-def test_in_whatever_order_things_happen_every_command_has_its_own_reply(events, before, strict):
-    story = Story(SMTPPolicy("proxy.test", strict_sync=strict)).play([*before, *events])
+def test_in_whatever_order_things_happen_every_command_has_its_own_reply(events, before, strict, is_known):
+    known = extensions("PIPELINING", "DSN") if is_known else None
+    story = Story(SMTPPolicy("proxy.test", strict_sync=strict), known).play([*before, *events])
+    story.check()
+
+
+@given(EVENTS, st.integers(0, 4), st.sampled_from([("lose", None), ("server", 421), ("server", 530)]))
+@settings(max_examples=200)
+def test_a_group_on_a_connection_that_proves_stale_has_its_replies_once_and_in_order(events, recipients, stale):
+    group = b"MAIL FROM:<a@b>\r\n" + b"RCPT TO:<c@d>\r\n" * recipients + b"DATA\r\n"
+    beginning = [("client", b"EHLO x\r\n"), ("open", True), ("client", group), stale, ("open", True)]
+    story = Story().play(beginning)
+    assert story.server_side.unanswered == group.splitlines()
+    story.play(events)
     story.check()
 
 

@@ -58,6 +58,11 @@ class Actor:
         self.note("says", octets)
         self.say_raw(record(DATA, octets) if self._tls is not None else octets)
 
+    @property
+    def unread(self):
+        """How many octets are on their way to this end."""
+        return len(self._wire.incoming.data)
+
     def say_raw(self, octets):
         """Octets go out as they are, beside TLS if there is any."""
         self._out += octets

@@ -73,6 +73,8 @@ class MailClient(Actor):
         self.number = number
         self.habits = habits
         self.config = world.config
+        self.far_behind = False
+        """Whether there was more on its way to it, when its listener went away, than it could read in time."""
         """What was in force when it came."""
         self.came_at = world.reactor.seconds()
         self.owed = deque()
@@ -244,6 +246,7 @@ class MailClient(Actor):
         """The listener goes away; `patient` says that everybody may finish what he has begun."""
         if self.drained_with is None and not self.over and self.tap.is_here:
             self.drained_with = "patience" if patient else "haste"
+            self.far_behind = self.unread > self._pace.octets_within(self.config.timeouts.close_seconds / 2)
             self.promise()
 
     def promise(self):
@@ -258,16 +261,17 @@ class MailClient(Actor):
     def may_expect_words(self):
         """Whether this client has done nothing that would excuse the proxy from a last word."""
         in_handshake = (self.place.encryption == "implicit" or self.wants_tls) and not self.tap.is_secured
-        return not (self.is_gone or self.habits.excused or self.world.silent or self.world.hurried or in_handshake)
+        excused = self.habits.excused or self.far_behind or in_handshake
+        return not (self.is_gone or excused or self.world.silent or self.world.hurried)
 
     def look_back(self):
         """When all is over: nothing was heard that is not for these ears."""
         found = owners(bytes(self.everything))
         if found:
             self.world.forbid(f"{self.name} was told secrets of {sorted(found)}")
-        taps = {self.world.taps.get(int(number)) for number, _ in TOKEN.findall(bytes(self.everything))}
-        for tap in taps - {None}:
-            tap.belongs_to(self)
+        said = [(found.group(), int(found[1])) for found in TOKEN.finditer(bytes(self.everything))]
+        for tap in {self.world.taps.get(number) for _, number in said} - {None}:
+            tap.was_heard_by(self, [token for token, number in said if number == tap.number])
             if tap.owner is not None and tap.owner != self.place.owner:
                 self.world.forbid(f"{self.name} of {self.place.owner} hears {tap.name}, which is {tap.owner}'s")
 

@@ -7,7 +7,8 @@ What must not be, and who looks: here when all is over and in every event that i
     ... however the octets are cut                       every world cuts them otherwise (`network.Pace`)
     nothing counts before TLS is verified                `actors.Actor._take`, `clients.must_not_be_secured`
     no credential leaves before that                     `taps.Tap.closed`
-    a connection is one session's and one identity's     `taps.MailTap.belongs_to`, `taps.MailTap.judge_owners`
+    a connection is one session's at a time, between two transactions, and one identity's for good
+                                                         `taps.SMTPTap.belongs_to`, `taps.MailTap.judge_owners`
     QUIT of POP3 is the client's                         `_pop3_quits`; and no response has an end of our own: `body`
     every session ends, whoever falls silent             `at_rest`, and `clients.MailClient.drip` for slow ones
     memory is bounded, and given back                    `_base_line`, with what `scales.weigh` has found

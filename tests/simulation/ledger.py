@@ -95,8 +95,14 @@ class Ledger:
             self._world.forbid(f"{tap.name}: a login for {owner}, where nobody waits for one")
 
     def _may_have_login(self, client):
-        """Whether a client may be the reason for a login: it is there, and behind TLS where that is required."""
-        return client.tap.is_here and (client.tap.is_secured or client.place.encryption in ("plaintext", "offered"))
+        """
+        Whether a client may be the reason for a login: it is there, and behind TLS where that is required.
+
+        Where connections are used again it may have got another one meanwhile, and be gone.
+        """
+        pooled = client.place.is_smtp and client.config.pool.enabled
+        may = client.tap.is_secured or client.place.encryption in ("plaintext", "offered")
+        return may and (pooled or client.tap.is_here)
 
     def shows(self, tap, secret):
         """The proxy shows a secret."""
@@ -105,12 +111,17 @@ class Ledger:
             return
         now, pause = self._world.reactor.seconds(), self._world.config.hold_off.login_first_seconds
         # Whoever was in the middle of his login when it was refused to another one may come to its end.
-        if about.refused_at is not None and about.refused_at <= tap.login_at and now < about.refused_at + pause:
+        midway = about.refused_at is not None and tap.login_at < about.refused_at
+        if about.refused_at is not None and not midway and now < about.refused_at + pause:
             self._world.forbid(f"{tap.name}: {secret} is shown {now - about.refused_at:.3f} s after it was refused")
-        if about.shown_by and not about.good:
+        if about.shown_by and not (about.good or midway):
             others = ", ".join(other.name for other in about.shown_by)
             self._world.forbid(f"{tap.name}: {secret} is shown while nobody knows yet what comes of it on {others}")
         about.shown_by.add(tap)
+
+    def is_through(self, tap):
+        """A mail server has answered, whatever it was, or the connection is over: who answers is reached."""
+        self._unreached.pop(tap.host, None)
 
     def answered(self, tap, secret, *, good):
         """The mail server has let us in, or not; None where it says neither."""
@@ -125,11 +136,14 @@ class Ledger:
             about.good, about.refused_at = False, self._world.reactor.seconds()
 
     def _about(self, host, secret):
-        """Only the secret that was used last is remembered, as the proxy does it."""
+        """
+        Only the secret that was used last is remembered, as the proxy does it; one before it may be shown behind it all
+        the same, by who has taken his time, so that one that is good counts as good.
+        """
         key = host, secret.rsplit("-", 1)[0]
         known = self._known.setdefault(key, {})
         if secret not in known:
-            for other in [each for each, about in known.items() if not about.shown_by]:
+            for other in [each for each, about in known.items() if not (about.shown_by or about.good)]:
                 del known[other]
             known[secret] = _Secret()
         return known[secret]

@@ -72,6 +72,10 @@ class Pace:
     def limit(self):
         return self.random.randint(1, self.piece)
 
+    def octets_within(self, seconds):
+        """How many octets move in so many seconds, on average."""
+        return self.piece / 2 * seconds / self.latency
+
 
 @implementer(ITLSTransport)
 class SimulatedTransport(MemoryTransport):
@@ -128,6 +132,9 @@ class SimulatedTransport(MemoryTransport):
 
     def startTLS(self, options, normal=True):  # noqa: FBT002 - Twisted's
         _newtls.startTLS(self, options, normal, _Bypass)
+
+    def getHandle(self):
+        return None
 
     def write(self, data):
         if self.TLS:

@@ -51,13 +51,31 @@ class Plan:
 
     def upstream_settings(self, config):
         """What differs in the way to the mail servers; a change of it makes that a new way."""
-        limits = attrs.evolve(config.limits, max_pending_logins=self.random.choice((1, 2, 100)))
+        limits = attrs.evolve(
+            config.limits,
+            max_pending_logins=self.random.choice((1, 2, 100)),
+            max_idle_connections=self.random.choice((1, 3, 200)),
+        )
         hold_off = attrs.evolve(
             config.hold_off,
             login_first_seconds=self.random.choice((1.0, 30.0, 300.0)),
             connect_first_seconds=self.random.choice((1.0, 20.0)),
         )
-        return {"limits": limits, "hold_off": hold_off}
+        return {"limits": limits, "hold_off": hold_off, "pool": self._pool(config.pool)}
+
+    def _pool(self, pool):
+        """Who keeps connections ready does so until the stop; and not everybody is served where few are allowed."""
+        random = self.random
+        stopped = self.ends is not None and self.ends[0] == "stop"
+        return attrs.evolve(
+            pool,
+            enabled=random.random() < 0.85,
+            max_connections=random.choice((0, 1, 2)) if self.trouble or self.mischief else 0,
+            max_messages=random.choice((1, 2, 100, 100)),
+            max_age_seconds=random.choice((3.0, 300.0)),
+            idle_seconds=random.choice((0.5, 30.0, 60.0)),
+            min_idle=random.choice((0, 1, 2)) if stopped else 0,
+        )
 
     def _smtp(self, smtp):
         random = self.random
@@ -100,9 +118,11 @@ class Plan:
         return Temper(random, self.trouble * random.choice((0, 0.2, 0.5, 1)))
 
     def schedule(self, world):
-        """Clients come, things change, and the end, if there is to be one."""
+        """Clients come, to one place only in some worlds; things change; and the end, if there is to be one."""
+        useful = [place for place in self.places if place.destination != "lax"] or self.places
+        places = self.places if self.random.random() < 0.7 else (self.random.choice(useful),)
         for _ in range(self.clients):
-            place = self.random.choice(self.places)
+            place = self.random.choice(places)
             make = self._client(place)
             when = self.random.uniform(0, self.seconds)
             world.reactor.later(when, partial(world.connect_downstream, make, place.owner))
@@ -164,7 +184,7 @@ def make(random):
     seconds = random.choice((0.5, 20.0, 400.0))
     dice = random.random()
     when = random.uniform(0, seconds + 2)
-    destinations = random.sample(DESTINATIONS, random.randint(2, len(DESTINATIONS)))
+    destinations = random.sample(DESTINATIONS, random.choice((1, 2, 3, random.randint(2, len(DESTINATIONS)))))
     return Plan(
         random=random,
         trouble=trouble,

@@ -110,6 +110,7 @@ def figures_of(world):
             "messages delivered": world.delivered,
             "responses collected": world.collected,
             "logins refused": world.ledger.refusals,
+            "connections used again": world.used_again,
             "changes of the configuration": world.operator.reloads,
         }
     )

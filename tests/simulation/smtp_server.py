@@ -10,6 +10,16 @@ from tests.simulation.marker import ServerSide
 from tests.simulation.servers import MailServer
 
 _WRONG = ((354, "go on"), (334, "cGFzcw=="), (250, "fine"), (220, "hello"), (235, "let in"), (150, "no"), (530, "who"))
+_ODD = (
+    (250, "reset"),
+    (251, "well"),
+    (421, "closing"),
+    (450, "not now"),
+    (500, "what"),
+    (220, "hello"),
+    (354, "go on"),
+)
+"""What may be said to RSET."""
 _UPSETS = ("early", "early yes", "close", "deaf", "nap", "bye")
 """What may happen in the middle of mail data."""
 
@@ -17,6 +27,7 @@ _UPSETS = ("early", "early yes", "close", "deaf", "nap", "bye")
 class SMTPServer(MailServer):
     """One connection at an SMTP server."""
 
+    in_transaction = False
     babbling = b"250-and so on and so on and so on\r\n"
 
     def form(self, what):
@@ -41,6 +52,7 @@ class SMTPServer(MailServer):
         if not (yield from self.answer(220, f"{self.place.host} ESMTP")):
             raise Gone
         while True:
+            yield from self.idle()
             line = yield from self.line()
             verb = line.split(b" ")[0].upper()
             yield from getattr(self, f"on_{verb.decode('latin-1').lower()}", self.on_other)(line)
@@ -87,13 +99,41 @@ class SMTPServer(MailServer):
             yield from self.answer(535, "who are you")
 
     def on_mail(self, line):
+        self.in_transaction = True
         yield from self.answer(250, "sender")
 
     def on_rcpt(self, line):
         yield from self.answer(250, "recipient")
 
+    def idle(self):
+        """Who has nothing to do may lose patience with a client that is let in."""
+        if self.user is None or self.in_transaction or not self.temper.happens(2):
+            return
+        until = self.world.reactor.seconds() + self.random.choice((0, 0.1, 1, 10))
+        while self.world.reactor.seconds() < until:
+            if self.received or self.eof or self.lost:
+                return
+            yield 0.05
+        self.note("loses patience")
+        yield from self.lose_patience()
+
+    def lose_patience(self):
+        if self.random.random() < 0.3:
+            self.close()
+        self.say(self.form(self.random.choice((self.farewell(), (250, "still there?")))))
+        yield from self.drained()
+        if self.random.random() < 0.5:
+            raise Gone
+
     def on_rset(self, line):
-        yield from self.answer(250, "reset")
+        self.in_transaction = False
+        if not self.temper.happens(3):
+            yield from self.answer(250, "reset")
+            return
+        self.note("is odd about RSET")
+        yield from self.give(self.random.choice(_ODD))
+        if self.random.random() < 0.3:
+            yield from self.give((250, "once more"))
 
     def on_quit(self, line):
         yield from self.answer(221, "bye")
@@ -118,6 +158,7 @@ class SMTPServer(MailServer):
                 upset = None
             yield
         del self.received[: end + 3]
+        self.in_transaction = False
         yield from self.answer(250, "queued")
 
     def upset(self, how):

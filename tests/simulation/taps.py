@@ -38,6 +38,8 @@ class Answer:
     code: int
     about: bytes
     """The reverse-path of the transaction."""
+    session: object = None
+    """Whose it is."""
     given: bool = False
     body: bytearray = field(factory=bytearray)
     """Of a multi-line response."""
@@ -175,6 +177,10 @@ class MailTap(Tap):
         elif self.session is not session:
             self.world.forbid(f"{self.name} carries octets of {self.session.name} and of {session.name}")
 
+    def was_heard_by(self, session, tokens):
+        """A mail client has heard these words."""
+        self.belongs_to(session)
+
     def judge_owners(self, whose):
         if len(whose) > 1:
             self.world.forbid(f"{self.name} carries secrets of {sorted(whose)}")
@@ -219,7 +225,7 @@ class MailTap(Tap):
     def _answered(self, line, code):
         command = None if self._stray or not self.awaiting else self.awaiting.popleft()
         found = TOKEN.search(line)
-        answer = Answer(self, command, code, self.about())
+        answer = Answer(self, command, code, self.about(), self.session)
         if found:
             self.world.answers[found.group()] = answer
         self._stray = not self.awaiting
@@ -232,9 +238,12 @@ class MailTap(Tap):
             self.world.ledger.answered(self, self._shown, good=good)
             self._shown = None
             self.logging_in = not good
+            self.world.ledger.is_through(self)
 
     def closed(self):
         super().closed()
+        if self.logging_in:
+            self.world.ledger.is_through(self)
         self._end_login(good=None)
         self.logging_in = False
 
@@ -259,9 +268,26 @@ class SMTPTap(MailTap):
         self._known_out = 0
         self._open = False
         self._mail = b""
+        self._mail_is_new = False
+        self._strayed = False
+        """The mail server has said something that nobody had asked for."""
 
     def about(self):
         return self._mail
+
+    def belongs_to(self, session):
+        """Others of the same login may have had it before, and left it between two transactions."""
+        if self.session is None or self.session is session:
+            self.session = session
+            return
+        if session.place.owner != self.session.place.owner or not self.world.config_of(session).pool.enabled:
+            super().belongs_to(session)
+        elif self._strayed or len(self.awaiting) != 1:
+            self.world.forbid(f"{self.name} goes to {session.name} and is not sound")
+        elif not self._mail_is_new:
+            self.world.forbid(f"{self.name} goes to {session.name} in the middle of a transaction")
+        self.session = session
+        self.world.used_again += 1
 
     def _take_out(self):
         return self._take_content() if self._content else super()._take_out()
@@ -283,6 +309,12 @@ class SMTPTap(MailTap):
         if self._content:
             self.world.no_dot(self, self._mail, bytes(self._out))
 
+    def was_heard_by(self, session, tokens):
+        for token in tokens:
+            answer = self.world.answers.get(token)
+            if answer is None or answer.session is not session:
+                self.world.forbid(f"{session.name} hears {token!r} of {self.name}, which is not for it")
+
     def may_be_grouped(self, line):
         return line[:5] == b"RCPT " or line == b"DATA"
 
@@ -298,8 +330,10 @@ class SMTPTap(MailTap):
             if self._open:
                 self.world.forbid(f"{self.name}: {line!r} inside of another transaction")
             self._mail = path_in(line)
+            self._mail_is_new = True
             self._known(self._mail, line)
         elif verb == b"RCPT ":
+            self._mail_is_new = False
             self._known(path_in(line), line)
         elif verb == b"QUIT":
             self.quit = True
@@ -307,9 +341,10 @@ class SMTPTap(MailTap):
     def _heard_answer(self, answer):
         """Whether the mail server is in a transaction, which another MAIL would be nested in."""
         command = answer.command or b""
+        self._strayed = self._strayed or answer.command is None
         if command.startswith(b"MAIL ") and answer.code // 100 == 2:
             self._open = True
-        elif command in (b"RSET", b"(end of data)"):
+        elif command == b"(end of data)" or (command == b"RSET" and answer.code // 100 == 2):
             self._open = False
         elif command == b"DATA" and answer.code == 354:
             self._content = True

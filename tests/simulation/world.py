@@ -45,7 +45,7 @@ LAST_EVENTS = 120
 
 LONGEST_NOTE = 100
 
-LONGEST = 100_000.0
+LONGEST = 500_000.0
 """Seconds after which every session of the proxy must have ended by itself."""
 
 
@@ -88,7 +88,7 @@ class World:
         self.clients = []
         self.transports = {}
         self.protocols = weakref.WeakSet()
-        self.delivered = self.collected = 0
+        self.delivered = self.collected = self.used_again = 0
         self.most_buffered = self.heaviest = 0
         """Octets that were in one write buffer of the proxy, and in all that one session keeps, at a time."""
         self._numbers = itertools.count(1)
@@ -101,6 +101,10 @@ class World:
     def stopped_early(self):
         """Whether somebody has told the proxy to stop."""
         return self.stopped_at is not None
+
+    def config_of(self, session):
+        """The configuration in force when a client came."""
+        return session.config
 
     def next_port(self):
         """A port that nobody listens on."""
@@ -251,7 +255,7 @@ class World:
         """All that happens has happened; `violations` says what must not have."""
         with ExitStack() as stack:
             stack.enter_context(mock.patch.object(tls, "_get_default_clock", ImmediateClock))
-            stack.enter_context(mock.patch.object(sessions, "_numbers", itertools.count(1)))
+            stack.enter_context(mock.patch.object(sessions, "numbers", sessions.Numbers()))
             stack.enter_context(mock.patch.object(assembly, "ListenerLog", self._listener_log))
             stack.callback(self.vault.put_back)
             globalLogPublisher.addObserver(self._log)

@@ -23,6 +23,9 @@ _RECORD = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} \[(?:-|[A-Za-z0-9_.]+#(?:debug|info|warn|error))\] [ -~]+"
 )
 
+NO_POOL = "[pool]\nenabled = false"
+"""A table for whoever wants to see what one session does at the mail server."""
+
 
 @frozen
 class Siege:
@@ -69,6 +72,10 @@ class Client:
         """The word that this session has ended with."""
         own = rf"session [0-9a-f]+ from 127\.0\.0\.1:{self._port}: ended: "
         return self._siege.proxy.wait_for_log(own, self._place).rpartition("ended: ")[2]
+
+    def wait_for_log(self, words: str) -> None:
+        """The proxy has said so since this client came."""
+        self._siege.proxy.wait_for_log(words, self._place)
 
     def send(self, octets: bytes) -> None:
         """They are on their way; a proxy that has gone away already does not matter."""

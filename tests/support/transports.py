@@ -344,6 +344,9 @@ class UpgradableTransport(MemoryTransport):
         with mock.patch.object(tls, "_get_default_clock", return_value=self._clock):
             _newtls.startTLS(self, options, normal, MemoryTransport)
 
+    def getHandle(self) -> Any:
+        return self.protocol.getHandle() if self.TLS else self._socket
+
     def write(self, data: bytes) -> None:
         if self.TLS:
             if self.connected:
@@ -418,10 +421,10 @@ class Network:
         self._transports = [transport for transport in self._transports if transport.connected]
         return self._transports
 
-    def plug(self, protocol: Any, *, as_tcp: bool = False) -> Socket:
-        """The protocol is connected; the other end is the caller's."""
+    def plug(self, protocol: Any, *, as_tcp: bool = False, begins: bool = False) -> Socket:
+        """The protocol is connected; the other end is the caller's.  `begins` says who made the connection."""
         near, far = socket_pair(self._pipe_octets)
-        self._attach(protocol, near, as_tcp=as_tcp)
+        self._attach(protocol, near, as_tcp=as_tcp, begins=begins)
         return far
 
     def join(self, one: Any, other: Any, *, as_tcp: bool = False) -> None:

@@ -7,6 +7,7 @@ from attrs import define
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from OpenSSL._util import lib
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP4ServerEndpoint, connectProtocol, wrapClientTLS
@@ -42,9 +43,10 @@ both_ways = pytest.mark.parametrize("way", ["implicit", "starttls"])
 class ServerTLS:
     """The server's side: what it presents, what it asks for, and what it learns."""
 
-    def __init__(self, issued, *, only=None, ciphers=None, client_authority=None):
+    def __init__(self, issued, *, only=None, ciphers=None, client_authority=None, groups=b"X25519:P-256"):
         self.names = []
         self.context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        assert lib.SSL_CTX_set1_curves_list(self.context._context, groups)
         if only is not None:
             self.context.set_min_proto_version(only)
             self.context.set_max_proto_version(only)

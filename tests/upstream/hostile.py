@@ -172,6 +172,7 @@ class LogIn:
             make = partial(POP3Upstream, self.reactor, **common)
         connector = Connector(
             self.reactor,
+            "the way",
             Logins(Login(destination, Password("alice", SECRET))),
             CLIENT_TLS,
             lambda login, options: make(login, tls=options),

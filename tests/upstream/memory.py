@@ -25,6 +25,9 @@ class Transport(StringTransport):
     def startTLS(self, options):
         self.tls = options
 
+    def getHandle(self):
+        return None
+
     def abortConnection(self):
         self.aborted = True
 

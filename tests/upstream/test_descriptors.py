@@ -109,6 +109,7 @@ def connector(port, *, mode=TLSMode.NONE, login_seconds=20.0, host="127.0.0.1"):
     make = partial(SMTPUpstream, reactor, ehlo_name="me.test", own_name="us.test", allow_plaintext_auth=False)
     return Connector(
         reactor,
+        "the way",
         Logins(Login(destination, None)),
         CLIENT_TLS,
         lambda login, options: make(login, tls=options),

@@ -1,0 +1,37 @@
+"""
+A connection for each session, which nobody had before and nobody gets after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred
+
+from mailproxy.upstream.stream import UpstreamStream
+
+
+class Direct:
+    """
+    The way to a mail server without a pool; see `downstream.surroundings.Upstreams`.
+
+    Args:
+        connect: opens a connection and logs in.
+        quit_seconds: how long the mail server has to answer our farewell.
+    """
+
+    def __init__(self, connect: Callable[[], Deferred[UpstreamStream]], quit_seconds: float) -> None:
+        self._connect = connect
+        self._quit_seconds = quit_seconds
+
+    def open(self, *, fresh: bool = False) -> Deferred[UpstreamStream]:  # noqa: ARG002 - every one is
+        """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
+        return self._connect()
+
+    def take_back(self, stream: UpstreamStream, *, messages: int, reset: bool, sound: bool) -> None:  # noqa: ARG002
+        """The session is done with it: the mail server hears our farewell."""
+        stream.release(self._quit_seconds)
+
+    def known(self) -> object:
+        """What the mail server offers is found out by each session itself."""
+        return None

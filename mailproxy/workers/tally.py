@@ -1,0 +1,109 @@
+"""
+Counting across processes: what one worker has to tell of its listeners, and the sum over all workers, dead or alive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from itertools import islice
+
+from mailproxy.observe.counters import Counters
+from mailproxy.recipes import Identity
+from mailproxy.workers.counts import MAX_LISTENERS, Counts
+
+LOST = "worker_lost"
+"""The outcome of sessions whose worker died before it could tell theirs."""
+
+
+class Tally:
+    """
+    What the listeners of a worker have counted, and what of it has not been told yet.
+
+    A listener that is gone is told of until its last session has ended.
+    """
+
+    def __init__(self) -> None:
+        self._counters: dict[Identity, Counters] = {}
+        self._before: dict[Identity, Counters] = {}
+        """What was counted by counters that have been replaced since."""
+        self._told: dict[Identity, Counters] = {}
+        self._present: Collection[Identity] = ()
+
+    def follow(self, counters: Iterable[tuple[Identity, Counters]]) -> None:
+        """These are the counters of the listeners there are now."""
+        present = dict(counters)
+        for who, each in present.items():
+            replaced = self._counters.get(who, each)
+            if replaced is not each:
+                self._before.setdefault(who, Counters()).add(replaced)
+        self._counters |= present
+        self._present = frozenset(present)
+
+    def news(self) -> Iterator[Counts]:
+        """The counts that have changed, in portions; from now on they are told."""
+        changed = {who: now for who in self._counters if (now := self._now(who)) != self._told.get(who)}
+        self._told |= changed
+        for who in [who for who in self._counters if who not in self._present and not self._told[who].active]:
+            del self._counters[who], self._told[who]
+            self._before.pop(who, None)
+        rest = iter(changed.items())
+        while portion := dict(islice(rest, MAX_LISTENERS)):
+            yield portion
+
+    def _now(self, who: Identity) -> Counters:
+        now = self._counters[who].copy()
+        if who in self._before:
+            now.add(self._before[who])
+        return now
+
+
+class Ledger:
+    """
+    The counts of all workers; each listener's `sessions == active + sum(outcomes.values())`, as with one process.
+    """
+
+    def __init__(self) -> None:
+        self._alive: dict[int, dict[Identity, Counters]] = {}
+        self._dead: dict[Identity, Counters] = {}
+
+    def report(self, worker: int, counts: Counts) -> None:
+        """A worker has told these; they replace what it told before."""
+        self._alive.setdefault(worker, {}).update(counts)
+
+    def close(self, worker: int) -> int:
+        """The worker is dead, and what it has counted stays; how many sessions it took along."""
+        lost = 0
+        for who, counters in self._alive.pop(worker, {}).items():
+            lost += counters.active
+            _lose(counters)
+            self._dead.setdefault(who, Counters()).add(counters)
+        return lost
+
+    def totals(self) -> dict[Identity, Counters]:
+        """The sums, by listener."""
+        found: dict[Identity, Counters] = {}
+        for counts in (self._dead, *self._alive.values()):
+            for who, counters in counts.items():
+                found.setdefault(who, Counters()).add(counters)
+        return found
+
+    def total(self) -> Counters:
+        """The sum of all."""
+        found = Counters()
+        for counters in self.totals().values():
+            found.add(counters)
+        return found
+
+    def keep(self, present: Collection[Identity]) -> None:
+        """Listeners that are not among these are forgotten, as soon as no session of theirs is left."""
+        gone = [who for who, total in self.totals().items() if who not in present and not total.active]
+        for counts in (self._dead, *self._alive.values()):
+            for who in gone:
+                counts.pop(who, None)
+
+
+def _lose(counters: Counters) -> None:
+    """Nothing will be heard of the sessions that were active."""
+    if counters.active:
+        counters.outcomes[LOST] += counters.active
+        counters.active = 0

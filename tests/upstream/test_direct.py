@@ -1,0 +1,30 @@
+"""Without a pool each session has a connection that nobody had before."""
+
+import pytest
+
+from mailproxy.upstream.direct import Direct
+from tests.support.transports import Network
+from tests.upstream.pools import QUIT_SECONDS, Connector
+
+
+@pytest.mark.parametrize("more", [{"reset": False, "sound": True}, {"reset": True, "sound": False}])
+def test_what_a_session_had_says_goodbye(more):
+    network = Network()
+    connector = Connector(network)
+    direct = Direct(lambda: connector.open(20.0), QUIT_SECONDS)
+    opened = []
+    direct.open(fresh=True).addCallback(opened.append)
+    direct.open().addCallback(opened.append)
+    first, second = opened
+    assert first is not second
+    direct.take_back(first, messages=1, **more)
+    network.settle()
+    assert connector.servers[first].hear() == b"QUIT\r\n"
+    direct.open().addCallback(opened.append)
+    assert opened[2] not in (first, second)
+    network.advance(QUIT_SECONDS + 0.1)
+    assert first.transport is None
+
+
+def test_nothing_is_known_of_the_mail_server():
+    assert Direct(Connector(Network()).open, QUIT_SECONDS).known() is None
