@@ -17,7 +17,7 @@ LIMIT_SECONDS = 120
 SMALL = {
     "drain": ("--idle", "100", "--busy", "10"),
     "flood": ("--count", "100", "--wait", "2", "--quiet", "1"),
-    "fairness": ("--rounds", "1", "--seconds", "0.5", "--promise", "1000"),
+    "fairness": ("--rounds", "1", "--seconds", "1", "--promise", "1000"),
     "reload": ("--sessions", "50", "--reloads", "2"),
 }
 
