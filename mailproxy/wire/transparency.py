@@ -169,6 +169,30 @@ def _is_clean(data: bytes) -> bool:
     The decoder of text files keeps a record of the newlines that it has seen, and needs one pass for it: a quarter of
     what it takes to count CR, LF and CRLF.
     """
+    if _is_even(data):
+        return True
     newlines = IncrementalNewlineDecoder(None, translate=False)
     newlines.decode(data.decode("latin-1"), final=True)
     return newlines.newlines in (None, "\r\n")
+
+
+def _is_even(data: bytes) -> bool:
+    """
+    Whether all lines are of one length and end with CRLF, as those of base64 do, and there is no other CR or LF.
+
+    Where the newlines have to be is known then: they are looked at there, and taken out of a copy that must hold no
+    other.  That is three times as fast as to go through all octets.
+    """
+    first = data.find(b"\n")
+    length = data.find(b"\n", first + 1) - first
+    if first < 1 or length < 2:
+        return False
+    places = slice(first, None, length), slice(first - 1, None, length)
+    marks = [data[place] for place in places]
+    count = len(marks[0])
+    if marks != [b"\n" * count, b"\r" * count]:
+        return False
+    rest = bytearray(data)
+    for place in places:
+        rest[place] = bytes(count)
+    return b"\n" not in rest and b"\r" not in rest

@@ -124,8 +124,12 @@ class Ledger:
         self._unreached.pop(tap.host, None)
 
     def answered(self, tap, secret, *, good):
-        """The mail server has let us in, or not; None where it says neither."""
+        """
+        The mail server has let us in, or not; None where it says neither.  Which way has learnt that a secret is good,
+        that of a configuration before or today's, cannot be seen from here.
+        """
         about = self._about(tap.host, secret)
+        about.good = about.good or bool(good)
         if tap not in about.shown_by:
             return
         about.shown_by.discard(tap)

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailproxy.errors import BareNewline, NulOctet
+from mailproxy.wire import transparency
 from mailproxy.wire.transparency import BareNewlines, EndFinder, NewlineKeeper
 
 TOKENS = st.lists(st.sampled_from([b"\r\n", b"\r", b"\n", b".", b"..", b"a", b"b.", b"\r\n.\r\n"]), max_size=24).map(
@@ -145,3 +146,16 @@ def test_stray_newlines_are_refused_where_the_policy_says_so(data, cutter):
 def test_nul_is_always_refused(policy):
     with pytest.raises(NulOctet):
         mend([b"a\0b\r\n"], policy)
+
+
+@given(
+    st.lists(st.sampled_from([b"", b"ab", b"abcd", b"a.b."]), min_size=1, max_size=6),
+    st.sampled_from([b"\r\n", b"\n", b"\r"]),
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from([b"\r", b"\n", b"x"])), max_size=3),
+)
+def test_lines_of_one_length_are_clean_exactly_where_a_look_at_each_octet_says_so(lines, end, strays):
+    data = bytearray(end.join([*lines, b""]) * 3 + end[:1])
+    for place, octet in strays:
+        data[place : place + 1] = octet
+    stray = re.search(rb"(?<!\r)\n|\r(?!\n)", data)
+    assert transparency._is_clean(bytes(data)) == (stray is None)
