@@ -181,7 +181,7 @@ if problems:
     return problems
 """,
         after="",
-        seeds=300,
+        tests=("test_reload.py",),
     ),
     Guard(
         "a listener that stays keeps its sessions",
