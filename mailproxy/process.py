@@ -127,7 +127,7 @@ def spare_the_collector() -> None:
     """
     What was made until now stays, and Python's collector need not look at it again.
 
-    It would take 5 to 9 ms each time, in which every session waits.  How often it looks is left as it is: a session
+    It would take 9 to 20 ms each time, in which every session waits.  How often it looks is left as it is: a session
     is freed by counting references, so that there is hardly anything to collect.
     """
     gc.collect()

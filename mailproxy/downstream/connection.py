@@ -68,22 +68,22 @@ class ClientConnection(TwistedProtocol):
 
     def ready(self) -> None:
         """The client can be talked to: behind TLS, where that was begun."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def handshake_failed(self, sentence: str) -> None:
         """There will be no TLS with this client; its connection is, or will be, gone."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def client_ended(self) -> None:
         """The client has closed its sending side, and may still read."""
 
     def client_gone(self) -> None:
         """The client is gone."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def crashed(self) -> None:
         """An exception that nobody foresaw is being handled: the connection ends now."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     # From the first octet on
 

@@ -49,7 +49,7 @@ class SessionFactory(ServerFactory):
 
     def make_session(self) -> Session:
         """A new session for a new client."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def buildProtocol(self, addr: Any) -> TwistedProtocol:
         """The protocol for a client; where there is no place for it, one that says so."""

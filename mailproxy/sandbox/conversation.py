@@ -88,7 +88,7 @@ class Conversation(Protocol):
 
     def greet(self) -> None:
         """Say the first line."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def line_received(self, line: bytes) -> None:
         """
@@ -97,7 +97,7 @@ class Conversation(Protocol):
         Raises:
             Refusal: what to answer.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def content_received(self, data: bytes) -> bytes:
         """Octets have come that may not be lines; those that are, are returned."""

@@ -57,11 +57,11 @@ class Services:
 
     def getChildWithDefault(self, name: bytes, request: HTTPRequest) -> IResource:
         """Never asked for: a leaf has no children."""
-        raise NotImplementedError
+        raise NotImplementedError  # a leaf
 
     def putChild(self, path: bytes, child: IResource) -> None:
         """Never asked for: a leaf has no children."""
-        raise NotImplementedError
+        raise NotImplementedError  # a leaf
 
     def _route(self, http: HTTPRequest) -> Answer:
         path = [segment.decode(errors="replace") for segment in http.postpath or ()]

@@ -28,7 +28,14 @@ class Direct:
         """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
         return self._connect()
 
-    def take_back(self, stream: UpstreamStream, *, messages: int, reset: bool, sound: bool) -> None:  # noqa: ARG002
+    def take_back(
+        self,
+        stream: UpstreamStream,
+        *,
+        messages: int,  # noqa: ARG002 - nobody gets it again, here and below
+        reset: bool,  # noqa: ARG002
+        sound: bool,  # noqa: ARG002
+    ) -> None:
         """The session is done with it: the mail server hears our farewell."""
         stream.release(self._quit_seconds)
 

@@ -131,7 +131,7 @@ class UpstreamStream:
 
     def converse(self, chunk: bytes) -> None:
         """Octets that belong to the login."""
-        raise NotImplementedError
+        raise NotImplementedError  # a subclass says what
 
     def logged_in(self, capabilities: object, *, pending: bool) -> None:
         """

@@ -11,6 +11,6 @@ for _each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(_each, signal.SIG_IGN)
 
 # What follows takes half a second, in which a signal would end us.
-from mailproxy.workers.program import main  # noqa: E402
+from mailproxy.workers.program import main  # noqa: E402 - what stands above has to come first
 
 raise SystemExit(main())

@@ -125,11 +125,14 @@ class Ledger:
 
     def answered(self, tap, secret, *, good):
         """
-        The mail server has let us in, or not; None where it says neither.  Which way has learnt that a secret is good,
-        that of a configuration before or today's, cannot be seen from here.
+        The mail server has let us in, or not; None where it says neither.
+
+        What a connection shows is not judged while it may be one of a way that there was before (`_is_ours`); what it
+        has found out counts all the same, unless it is certainly none of today's.
         """
         about = self._about(tap.host, secret)
-        about.good = about.good or bool(good)
+        since = self._new_ways_since
+        about.good = about.good or bool(good and (since is None or tap.began > since))
         if tap not in about.shown_by:
             return
         about.shown_by.discard(tap)
