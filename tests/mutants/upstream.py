@@ -183,7 +183,6 @@ await self._secure()
         before="if pending:",
         after="if False:",
         tests=UPSTREAM,
-        seeds=400,
     ),
     Guard(
         "a mail server that is ourselves is a loop",
