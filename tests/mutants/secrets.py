@@ -117,7 +117,6 @@ if False:
         before="chr(octet) if 0x20 <= octet < 0x7F and octet != 0x5C else",
         after="chr(octet) if octet < 0x7F else",
         tests=("observe/test_text.py",),
-        seeds=300,
     ),
     Guard(
         "what a peer says is cut before it is logged",
