@@ -43,11 +43,14 @@ class TurnedAway(ClientConnection):
 
     def ready(self) -> None:
         """The client is told, and that is all."""
+        if self._over_tls:
+            self._log.counters.seen["downstream_tls"] += 1
         self.transport.write(self._raw)
         self.see_off()
 
-    def handshake_failed(self, sentence: str) -> None:
+    def handshake_failed(self, sentence: str) -> None:  # noqa: ARG002 - who has no place is not worth a line
         """Whoever cannot be told, is not."""
+        self._log.counters.seen["downstream_tls_failed"] += 1
 
     def client_gone(self) -> None:
         """Nothing is left."""

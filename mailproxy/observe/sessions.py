@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import count
+from time import monotonic
 
 from attrs import define, field
 from twisted.logger import Logger, LogLevel
@@ -13,11 +14,15 @@ from twisted.python.failure import Failure
 
 from mailproxy.errors import MailProxyError
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.stats import SEEN
 from mailproxy.observe.text import printable
 
 _WARNINGS = frozenset({"delivery_unknown", "upstream_desync", "upstream_dropped", "upstream_login_refused"})
-_ONLY_COUNTED = frozenset({"bad_ehlo", "non_esmtp", "esmtp_unencrypted", "downstream_tls"})
+_ONLY_COUNTED = frozenset(
+    {"bad_ehlo", "non_esmtp", "esmtp_unencrypted", "unencrypted", "downstream_tls", "transaction"}
+)
 """Harmless habits of clients, and what is as it should be: each line of them would bury another."""
+_OF_TRANSACTIONS = frozenset({"transaction", "message", "delivery_unknown"})
 
 
 @define
@@ -43,13 +48,24 @@ class ListenerLog:
         destination: its name in the destination service.
         tenant: its name, or None for the provider's own.
         label: what each line begins with; `tenant/destination` where that tells the listener from all others.
+        logger: takes the lines.
+        seconds: the time.
     """
 
-    def __init__(self, destination: str, tenant: str | None, *, label: str = "", logger: Logger | None = None) -> None:
+    def __init__(
+        self,
+        destination: str,
+        tenant: str | None,
+        *,
+        label: str = "",
+        logger: Logger | None = None,
+        seconds: Callable[[], float] = monotonic,
+    ) -> None:
         self.destination = destination
         self.tenant = tenant
         self.label = label or (f"{tenant}/{destination}" if tenant else destination)
         self.counters = Counters()
+        self.seconds = seconds
         self._logger = logger or Logger(namespace="mailproxy.session")
 
     def session(self, peer: str) -> SessionLog:
@@ -75,10 +91,15 @@ class ListenerLog:
 
 
 class SessionLog:
-    """The log of one session."""
+    """The log of one session, and what it adds to the listener's counters."""
 
     def __init__(self, listener: ListenerLog, peer: str) -> None:
         self._listener = listener
+        self.counters = listener.counters
+        self._seen: tuple[str, ...] = ()
+        self._began = listener.seconds()
+        self._opening = self._asked = self._transaction = 0.0
+        """When that began; 0 while there is none, or when it was measured."""
         self.peer = peer
         self._ended = False
         self.quote: Callable[[bytes], str] = printable
@@ -87,19 +108,32 @@ class SessionLog:
 
     def report(self, event: str, fields: Mapping[str, object]) -> None:
         """Something happened that an operator may count or read."""
-        self._listener.counters.events[event] += 1
+        self.counters.events[event] += 1
+        if event in SEEN:
+            self.saw(event)
+        elif event in _OF_TRANSACTIONS:
+            self._follow_transaction(event)
         if event in _ONLY_COUNTED:
             return
         level = LogLevel.warn if event in _WARNINGS else LogLevel.info
         words = ", ".join(f"{name} {self._shown(value)}" for name, value in fields.items())
         self._say(level, event.replace("_", " ") + (f": {words}" if words else ""))
 
+    def saw(self, *what: str) -> None:
+        """This is the case in this session, which counts once."""
+        for each in what:
+            if each not in self._seen:
+                self._seen = (*self._seen, each)
+                self.counters.seen[each] += 1
+
     def failed(self, error: MailProxyError, doing: str) -> None:
         """Our side, or the mail server's, failed: the sentence says which."""
+        self.saw(*error.seen)
         self._say(LogLevel.error if not error.temporary else LogLevel.warn, f"{doing}: {error}", outcome=error.outcome)
 
     def tls_failed(self, sentence: str) -> None:
         """There was no TLS with the client, which is often nobody's fault: somebody only looks for open ports."""
+        self.saw("downstream_tls_failed")
         self._say(LogLevel.info, f"no TLS with the client: {sentence}", outcome="downstream_tls_failed")
 
     def crashed(self, failure: Failure | None = None) -> None:
@@ -110,14 +144,51 @@ class SessionLog:
         """The session has ended; only the first word counts."""
         if not self._ended:
             self._ended = True
-            self._listener.counters.ended(outcome)
+            self._count_end(outcome)
             self._say(LogLevel.info, f"ended: {outcome}", outcome=outcome)
 
     def made_room(self) -> None:
         """The same for another client's sake.  There may be any number of these: the listener's log folds them."""
         if not self._ended:
             self._ended = True
-            self._listener.counters.ended("made_room")
+            self._count_end("made_room")
+
+    # How long things take
+
+    def opening(self) -> None:
+        """A connection to the mail server is asked for."""
+        self._opening = self._listener.seconds()
+
+    def opened(self, *, secured: bool) -> None:
+        """It is there, and ready for the session's commands; `secured` says that it is behind TLS."""
+        self.counters.durations.upstream_ready.observe(self._listener.seconds() - self._opening)
+        if secured:
+            self.saw("upstream_tls")
+
+    def asked(self, octets: int) -> None:
+        """Octets went to the mail server."""
+        self.counters.octets.to_server += octets
+        if not self._asked:
+            self._asked = self._listener.seconds()
+
+    def answered(self, octets: int) -> None:
+        """Octets of the mail server came; the first ones are those of its first reply."""
+        self.counters.octets.from_server += octets
+        if self._asked > 0:
+            self.counters.durations.first_reply.observe(self._listener.seconds() - self._asked)
+            self._asked = -1.0
+
+    def _follow_transaction(self, event: str) -> None:
+        """From MAIL to the reply to the end of mail data, or to what stands in for it."""
+        if event == "transaction":
+            self._transaction = self._listener.seconds()
+        elif self._transaction:
+            self.counters.durations.transaction.observe(self._listener.seconds() - self._transaction)
+            self._transaction = 0.0
+
+    def _count_end(self, outcome: str) -> None:
+        self.counters.ended(outcome)
+        self.counters.durations.session.observe(self._listener.seconds() - self._began)
 
     def _say(self, level: LogLevel, text: str, **fields: object) -> None:
         self._listener.emit(level, f"session {self.id} from {self.peer}: {text}", session=self.id, **fields)

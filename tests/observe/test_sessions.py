@@ -164,3 +164,66 @@ def test_no_tls_with_a_client_is_told_and_nobodys_fault():
 def test_numbers_count_up_and_a_worker_says_which_one_it_is():
     alone, worker = Numbers(), Numbers("12-")
     assert [alone.next(), alone.next(), worker.next()] == ["000001", "000002", "12-000001"]
+
+
+def test_what_is_the_case_twice_in_a_session_counts_once():
+    listener = Book().listener
+    first, second = listener.session("x"), listener.session("y")
+    first.report("bad_line", {})
+    first.report("bad_line", {})
+    assert (listener.counters.events["bad_line"], listener.counters.seen) == (2, {"bad_line": 1})
+    second.report("bad_line", {})
+    assert listener.counters.seen == {"bad_line": 2}
+
+
+def test_what_an_error_has_seen_counts_for_the_session_that_met_it():
+    listener = Book().listener
+    session = listener.session("x")
+    session.failed(Unreachable("no connection").having_seen("upstream_tls"), "login")
+    session.opened(secured=True)
+    session.tls_failed("client went away")
+    assert listener.counters.seen == {"upstream_tls": 1, "downstream_tls_failed": 1}
+
+
+class Watch:
+    """A clock, set by hand."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        return self.now
+
+
+def test_durations_are_measured_once_each():
+    watch = Watch()
+    listener = Book(seconds=watch).listener
+    session = listener.session("x")
+    took = listener.counters.durations
+    session.opening()
+    watch.now += 2
+    session.opened(secured=False)
+    session.report("transaction", {})
+    session.asked(10)
+    watch.now += 3
+    session.answered(5)
+    session.asked(10)
+    session.answered(7)
+    watch.now += 4
+    session.report("message", {})
+    session.report("message", {})
+    session.ended("quit")
+    assert [each.total for each in (took.upstream_ready, took.first_reply, took.transaction, took.session)] == [
+        2,
+        3,
+        7,
+        9,
+    ]
+    assert [sum(each.counts) for each in (took.upstream_ready, took.first_reply, took.transaction)] == [1, 1, 1]
+    assert (listener.counters.octets.to_server, listener.counters.octets.from_server) == (20, 12)
+
+
+def test_a_message_whose_beginning_nobody_has_seen_takes_no_time():
+    listener = Book().listener
+    listener.session("x").report("message", {})
+    assert sum(listener.counters.durations.transaction.counts) == 0
