@@ -136,7 +136,7 @@ class Assembly:
         self._server_tls = Shared(self._make_server_tls)
         self._standings: Shared[Identity, Standing] = Shared(
             lambda who, _: Standing(
-                ListenerLog(who.destination, who.tenant, seconds=self._reactor.seconds), rooms.door(who.tenant)
+                ListenerLog(who.destination, who.tenant, clock=self._reactor), rooms.door(who.tenant)
             )
         )
 

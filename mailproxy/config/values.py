@@ -173,6 +173,7 @@ class LogConfig:
     format: Literal["auto", "text", "json"] = "auto"
     level: LogLevelName = "info"
     levels: LogLevels = LogLevels({})
+    fold_seconds: Annotated[float, Between(1, 3600, zero="never")] = 60.0
 
 
 @frozen

@@ -347,7 +347,7 @@ class SessionProtocol(ClientConnection):
         self._pump.stop()
         self._waits.stop()
         self._abort_upstream()
-        self._log.ended(outcome)
+        self._log.ended(outcome, spoken=self._session.has_spoken)
 
     def give_up(self) -> None:
         """The client's connection ends now, delivered or not."""

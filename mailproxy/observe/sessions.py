@@ -7,13 +7,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from itertools import count
 from time import monotonic
+from typing import Any
 
-from attrs import define, field
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from mailproxy.errors import MailProxyError
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.folding import Folding
+from mailproxy.observe.logs import settings
 from mailproxy.observe.stats import SEEN
 from mailproxy.observe.text import printable
 
@@ -22,7 +26,22 @@ _ONLY_COUNTED = frozenset(
     {"bad_ehlo", "non_esmtp", "esmtp_unencrypted", "unencrypted", "downstream_tls", "transaction"}
 )
 """Harmless habits of clients, and what is as it should be: each line of them would bury another."""
+_STRANGERS = frozenset({"not_smtp", "not_pop3", "downstream_tls_failed"})
+"""How sessions of those end that look for open ports, and do not want to send mail."""
 _OF_TRANSACTIONS = frozenset({"transaction", "message", "delivery_unknown"})
+
+
+_NAMESPACE = "mailproxy.session"
+
+
+@frozen
+class _Kind:
+    """What a line says, whoever it is about."""
+
+    event: str
+    level: LogLevel
+    text: str
+    outcome: str
 
 
 @define
@@ -49,7 +68,7 @@ class ListenerLog:
         tenant: its name, or None for the provider's own.
         label: what each line begins with; `tenant/destination` where that tells the listener from all others.
         logger: takes the lines.
-        seconds: the time.
+        clock: tells the time; None where nothing is folded.
     """
 
     def __init__(
@@ -59,14 +78,15 @@ class ListenerLog:
         *,
         label: str = "",
         logger: Logger | None = None,
-        seconds: Callable[[], float] = monotonic,
+        clock: IReactorTime | None = None,
     ) -> None:
         self.destination = destination
         self.tenant = tenant
         self.label = label or (f"{tenant}/{destination}" if tenant else destination)
         self.counters = Counters()
-        self.seconds = seconds
-        self._logger = logger or Logger(namespace="mailproxy.session")
+        self.seconds = monotonic if clock is None else clock.seconds
+        self._folding: Folding[_Kind] | None = None if clock is None else Folding(clock, self._tell_more)
+        self._logger = logger or Logger(namespace=_NAMESPACE)
 
     def session(self, peer: str) -> SessionLog:
         """The log of a new session with the mail client at `peer`."""
@@ -79,15 +99,32 @@ class ListenerLog:
         self.counters.turned_away[limit] += 1
         self.counters.ended("too_many_sessions")
 
-    def emit(self, level: LogLevel, text: str, **fields: object) -> None:
+    def settle(self) -> None:
+        """What was folded is told, and no timer is left."""
+        if self._folding is not None:
+            self._folding.stop()
+
+    def is_news(self, kind: _Kind) -> bool:
+        """Whether a line has to be told, because it does not repeat what was just told."""
+        return self._folding is None or self._folding.is_news(kind, settings.fold_seconds)
+
+    def _tell_more(self, kind: _Kind, count: int) -> None:
+        text = f"{count} more within {settings.fold_seconds:g} s: {kind.text}"
+        self.emit(kind.level, text, log_event=kind.event, outcome=kind.outcome, count=count)
+
+    def emit(self, level: LogLevel, text: str, *, log_event: str, **fields: object) -> None:
         """One line; what is in it is filled in here, since Twisted takes long for that."""
-        line = f"{self.label}: {text}".replace("{", "{{").replace("}", "}}")
+        if not settings.tells(_NAMESPACE, level):
+            return
+        line = f"{self.label}: {text}"
+        escaped = line.replace("{", "{{").replace("}", "}}") if "{" in line or "}" in line else line
         about = {"label": self.label, "destination": self.destination, "tenant": self.tenant}
-        self._logger.emit(level, line, text=text, **about, **fields)
+        self._logger.emit(level, escaped, text=text, log_sentence=line, log_event=log_event, **about, **fields)
 
     def crashed(self, text: str, failure: Failure | None) -> None:
         """One line and a traceback."""
-        self._logger.failure("{label}: {text}", failure, label=self.label, text=text)
+        about: dict[str, Any] = {"label": self.label, "destination": self.destination, "tenant": self.tenant}
+        self._logger.failure("{label}: {text}", failure, text=text, log_event="internal_error", **about)
 
 
 class SessionLog:
@@ -96,6 +133,8 @@ class SessionLog:
     def __init__(self, listener: ListenerLog, peer: str) -> None:
         self._listener = listener
         self.counters = listener.counters
+        self._failure = ""
+        """The outcome of what failed last."""
         self._seen: tuple[str, ...] = ()
         self._began = listener.seconds()
         self._opening = self._asked = self._transaction = 0.0
@@ -116,8 +155,9 @@ class SessionLog:
         if event in _ONLY_COUNTED:
             return
         level = LogLevel.warn if event in _WARNINGS else LogLevel.info
-        words = ", ".join(f"{name} {self._shown(value)}" for name, value in fields.items())
-        self._say(level, event.replace("_", " ") + (f": {words}" if words else ""))
+        shown = {name: value if isinstance(value, int) else self._shown(value) for name, value in fields.items()}
+        words = ", ".join(f"{name} {value}" for name, value in shown.items())
+        self._say(level, event, event.replace("_", " ") + (f": {words}" if words else ""), log_fields=shown)
 
     def saw(self, *what: str) -> None:
         """This is the case in this session, which counts once."""
@@ -129,23 +169,34 @@ class SessionLog:
     def failed(self, error: MailProxyError, doing: str) -> None:
         """Our side, or the mail server's, failed: the sentence says which."""
         self.saw(*error.seen)
-        self._say(LogLevel.error if not error.temporary else LogLevel.warn, f"{doing}: {error}", outcome=error.outcome)
+        level = LogLevel.error if not error.temporary else LogLevel.warn
+        self._failure = error.outcome
+        self._say_once(_Kind("failed", level, f"{doing}: {error}", error.outcome))
 
     def tls_failed(self, sentence: str) -> None:
         """There was no TLS with the client, which is often nobody's fault: somebody only looks for open ports."""
         self.saw("downstream_tls_failed")
-        self._say(LogLevel.info, f"no TLS with the client: {sentence}", outcome="downstream_tls_failed")
+        outcome = self._failure = "downstream_tls_failed"
+        self._say_once(_Kind(outcome, LogLevel.info, f"no TLS with the client: {sentence}", outcome))
 
     def crashed(self, failure: Failure | None = None) -> None:
         """Our own fault: the traceback goes to the log, the session ends.  None is the exception being handled."""
         self._listener.crashed(f"session {self.id} from {self.peer}: internal error", failure)
 
-    def ended(self, outcome: str) -> None:
-        """The session has ended; only the first word counts."""
+    def ended(self, outcome: str, *, spoken: bool = True) -> None:
+        """
+        The session has ended; only the first word counts.
+
+        `spoken` is whether the client has ever said anything.  One that has not only looked whether we are there.
+        """
         if not self._ended:
             self._ended = True
             self._count_end(outcome)
-            self._say(LogLevel.info, f"ended: {outcome}", outcome=outcome)
+            kind = _Kind("ended", LogLevel.info, f"ended: {outcome}", outcome)
+            if spoken and outcome != self._failure and outcome not in _STRANGERS:
+                self._say(kind.level, kind.event, kind.text, outcome=outcome)
+            else:
+                self._say_once(kind)
 
     def made_room(self) -> None:
         """The same for another client's sake.  There may be any number of these: the listener's log folds them."""
@@ -190,8 +241,14 @@ class SessionLog:
         self.counters.ended(outcome)
         self.counters.durations.session.observe(self._listener.seconds() - self._began)
 
-    def _say(self, level: LogLevel, text: str, **fields: object) -> None:
-        self._listener.emit(level, f"session {self.id} from {self.peer}: {text}", session=self.id, **fields)
+    def _say_once(self, kind: _Kind) -> None:
+        """A line that other sessions may just have had, too."""
+        if self._listener.is_news(kind):
+            self._say(kind.level, kind.event, kind.text, outcome=kind.outcome)
+
+    def _say(self, level: LogLevel, event: str, text: str, **fields: object) -> None:
+        line = f"session {self.id} from {self.peer}: {text}"
+        self._listener.emit(level, line, session=self.id, client=self.peer, log_event=event, **fields)
 
     def _shown(self, value: object) -> str:
         return self.quote(value) if isinstance(value, bytes) else printable(str(value))

@@ -1,6 +1,7 @@
 """What the log says of a session: who, where, what; nothing raw, nothing twice."""
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
@@ -32,7 +33,7 @@ class Book:
 )
 def test_every_line_names_destination_and_tenant(tenant, more, label):
     book = Book(tenant=tenant, **more)
-    book.listener.emit(LogLevel.info, "listening", port=25)
+    book.listener.emit(LogLevel.info, "listening", log_event="listening_on", port=25)
     assert book.last == (LogLevel.info, f"{label}: listening")
     event = book.events[0]
     assert (event["label"], event["destination"], event["tenant"], event["port"]) == (label, "dest", tenant, 25)
@@ -185,31 +186,22 @@ def test_what_an_error_has_seen_counts_for_the_session_that_met_it():
     assert listener.counters.seen == {"upstream_tls": 1, "downstream_tls_failed": 1}
 
 
-class Watch:
-    """A clock, set by hand."""
-
-    def __init__(self):
-        self.now = 100.0
-
-    def __call__(self):
-        return self.now
-
-
 def test_durations_are_measured_once_each():
-    watch = Watch()
-    listener = Book(seconds=watch).listener
+    clock = Clock()
+    clock.advance(100)
+    listener = Book(clock=clock).listener
     session = listener.session("x")
     took = listener.counters.durations
     session.opening()
-    watch.now += 2
+    clock.advance(2)
     session.opened(secured=False)
     session.report("transaction", {})
     session.asked(10)
-    watch.now += 3
+    clock.advance(3)
     session.answered(5)
     session.asked(10)
     session.answered(7)
-    watch.now += 4
+    clock.advance(4)
     session.report("message", {})
     session.report("message", {})
     session.ended("quit")
