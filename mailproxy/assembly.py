@@ -22,6 +22,7 @@ from attrs import frozen
 from mailproxy.checks import ServerTLS, trust_of
 from mailproxy.config import ListenerTLSConfig, TrustConfig
 from mailproxy.config.values import PoolConfig
+from mailproxy.destination.lookup import DestinationLogins
 from mailproxy.destination.model import Login, MailProtocol
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.pop3 import POP3ServerFactory
@@ -30,6 +31,7 @@ from mailproxy.downstream.rooms import Door, Rooms
 from mailproxy.downstream.smtp import SMTPServerFactory
 from mailproxy.errors import ConfigError
 from mailproxy.listeners import Keeper
+from mailproxy.observe.observation import State
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.places import Places
 from mailproxy.recipes import Identity, Order, Recipe, UpstreamRecipe
@@ -85,6 +87,25 @@ KINDS = {
 }
 
 
+@frozen(eq=False)
+class Way:
+    """The way to a mail server, and all that it consists of."""
+
+    upstreams: Pool | Direct
+    connector: Connector
+    logins: DestinationLogins
+
+    def state(self, server_tls: Any) -> State:
+        """How it is at this moment; `server_tls` is what clients of the listener are shown, None for nothing."""
+        return State(
+            pool=self.upstreams.figures(),
+            hold_off=self.connector.held_off(),
+            source=self.logins.figures(),
+            certificate_expires_at=None if server_tls is None else server_tls.expires_at,
+            token_expires_at=self.logins.token_expires_at,
+        )
+
+
 @frozen
 class Standing:
     """What belongs to a listener by its name, and outlives its settings."""
@@ -114,7 +135,9 @@ class Assembly:
         self._upstreams = Shared(self._make_upstreams)
         self._server_tls = Shared(self._make_server_tls)
         self._standings: Shared[Identity, Standing] = Shared(
-            lambda who, _: Standing(ListenerLog(who.destination, who.tenant), rooms.door(who.tenant))
+            lambda who, _: Standing(
+                ListenerLog(who.destination, who.tenant, clock=self._reactor), rooms.door(who.tenant)
+            )
         )
 
     def keeper(self, order: Order) -> Keeper:
@@ -126,13 +149,16 @@ class Assembly:
         """
         with ExitStack() as end:
             standing = self._standings.take(order.recipe.identity, end)
-            factory = self._factory(order.recipe, standing, end)
-            return Keeper(order, factory, standing.door, end.pop_all())
+            way = self._upstreams.take(order.recipe.upstream, end)
+            around = self._around(order.recipe, way, end)
+            kind = KINDS[order.recipe.upstream.protocol]
+            factory: SessionFactory = kind.factory(order.recipe.policy, around, standing.log, standing.door)
+            return Keeper(order, factory, standing.door, end.pop_all(), partial(way.state, around.server_tls))
 
-    def _factory(self, recipe: Recipe, standing: Standing, end: ExitStack) -> SessionFactory:
-        around = Surroundings(
+    def _around(self, recipe: Recipe, way: Way, end: ExitStack) -> Surroundings:
+        return Surroundings(
             clock=self._reactor,
-            upstreams=self._upstreams.take(recipe.upstream, end),
+            upstreams=way.upstreams,
             timeouts=recipe.waits,
             stall_seconds=recipe.stall_seconds,
             close_seconds=recipe.close_seconds,
@@ -141,12 +167,13 @@ class Assembly:
             encryption=recipe.policy.encryption,
             server_tls=None if recipe.tls is None else self._server_tls.take((recipe.tls, recipe.tls_where), end),
         )
-        kind = KINDS[recipe.upstream.protocol]
-        factory: SessionFactory = kind.factory(recipe.policy, around, standing.log, standing.door)
-        return factory
 
-    def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Pool | Direct:
-        connector = self._connector(recipe, end)
+    def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Way:
+        logins = self._places.logins(recipe, end)
+        connector = self._connector(recipe, logins, end)
+        return Way(self._pool_or_direct(recipe, connector, end), connector, logins)
+
+    def _pool_or_direct(self, recipe: UpstreamRecipe, connector: Connector, end: ExitStack) -> Pool | Direct:
         if recipe.pool is None:
             return Direct(connector.open, recipe.quit_seconds)
         pool = Pool(
@@ -160,11 +187,11 @@ class Assembly:
         end.callback(pool.close)
         return pool
 
-    def _connector(self, recipe: UpstreamRecipe, end: ExitStack) -> Connector:
+    def _connector(self, recipe: UpstreamRecipe, logins: DestinationLogins, end: ExitStack) -> Connector:
         return Connector(
             self._reactor,
             recipe,
-            self._places.logins(recipe, end),
+            logins,
             self._client_tls.take(recipe.source.trust, end),
             partial(self._stream, recipe),
             is_ours=self._is_ours,

@@ -9,18 +9,25 @@ stands in the tables of `session/smtp.py` and `session/pop3.py`, one row per cla
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class MailProxyError(Exception):
     """
     Any failure that mailproxy foresaw.
 
-    `temporary` says whether trying again can help without anybody changing a setting.
+    `temporary` says whether trying again can help without anybody changing a setting.  `seen` is what was the case
+    before it, in the words of the statistics.
     """
 
     temporary: bool = True
     outcome: ClassVar[str]
+    seen: tuple[str, ...] = ()
+
+    def having_seen(self, *what: str) -> Self:
+        """The same error, with more of what was the case."""
+        self.seen = (*self.seen, *what)
+        return self
 
 
 class ConfigError(MailProxyError):

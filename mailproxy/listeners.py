@@ -23,6 +23,7 @@ from mailproxy.config.endpoints import parse_endpoint
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.rooms import Door
 from mailproxy.inherited import InheritedEndpoint
+from mailproxy.observe.observation import Observation, State
 from mailproxy.recipes import Order
 from mailproxy.sockets import serving
 
@@ -34,12 +35,24 @@ _LAST_CLIENTS = 2000
 
 @define(eq=False)
 class Keeper:
-    """A factory and what it was made for; `end` lets go of what it needs, once its last session is gone."""
+    """
+    A factory and what it was made for.
+
+    `end` lets go of what it needs, once its last session is gone; `state` is how all of that is at this moment.
+    """
 
     order: Order
     factory: SessionFactory
     door: Door
     end: ExitStack
+    state: Callable[[], State] = State
+
+    def observation(self) -> Observation:
+        """What an operator sees of it."""
+        who = self.order.recipe.identity
+        counters = self.factory.log.counters
+        prefix = self.order.stat_prefix
+        return Observation(who.protocol.value, who.destination, who.tenant, prefix, counters, self.state())
 
     def settle(self) -> None:
         """Name and bound of the listener, which its keepers share, are those that this one is made for."""

@@ -8,16 +8,19 @@ user, and forks: a mistake is told on the terminal, and `--check` works beside a
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.application.service import IService
+from twisted.python.logfile import LogFile
 from twisted.python.usage import Options as UsageOptions
 
 from mailproxy.config import Config, examine, load
 from mailproxy.errors import ConfigError
+from mailproxy.observe.logs import LogWriter
 from mailproxy.process import Process, Proxy
 from mailproxy.watch import fingerprint
 
@@ -66,7 +69,8 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it, and -r may still do that
 
     try:
-        return Process(_proxy(options, reactor), reactor, options.seen, os.environ)
+        proxy = _proxy(options, reactor)
+        return Process(proxy, reactor, options.seen, os.environ, observer=_observer(options.parent))
     except ConfigError as error:
         _exit(error.problems)
 
@@ -81,6 +85,20 @@ def _proxy(options: Options, reactor: Any) -> Proxy:
 
     through_us = options.parent is None or not logs_to_stdout(options.parent)
     return make_supervisor(options.configuration, reactor, os.environ, log_through_us=through_us)
+
+
+def _observer(twistd: Mapping[str, Any] | None) -> LogWriter | None:
+    """What writes the log to where these options of twistd want it; None if that is for others to do."""
+    if twistd is None or twistd["logger"] or twistd.get("syslog"):
+        return None
+    if logs_to_stdout(twistd):
+        return LogWriter(sys.stdout)
+    if twistd["logfile"] == "-":
+        return None  # twistd itself refuses that for a daemon
+    file = LogFile.fromFullPath(twistd["logfile"] or "twistd.log")
+    if not signal.getsignal(signal.SIGUSR1):
+        signal.signal(signal.SIGUSR1, lambda *_: file.rotate())
+    return LogWriter(file)
 
 
 def logs_to_stdout(twistd: Mapping[str, Any]) -> bool:

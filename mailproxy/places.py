@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.endpoints import HostnameEndpoint
 
 from mailproxy.config import Config, TrustConfig
@@ -26,10 +27,27 @@ from mailproxy.destination.report import Reporter
 from mailproxy.destination.sap import DestinationService
 from mailproxy.destination.source import Source
 from mailproxy.errors import ConfigError, DestinationError
+from mailproxy.observe.observation import SourceFigures
 from mailproxy.recipes import SourceRecipe, UpstreamRecipe, reference, source_recipe
 from mailproxy.shared import Shared
 from mailproxy.tenants import listeners
 from mailproxy.tls import ClientTLS, HTTPSPolicy
+
+
+@frozen
+class _Opened:
+    """A place that is open, and who tells of it."""
+
+    recipe: SourceRecipe
+    source: Source
+    reporter: Reporter
+    web: Web
+
+    def figures(self) -> SourceFigures:
+        """How it is at this moment."""
+        tenant = self.recipe.tenant
+        name = tenant.name if tenant.is_subscriber else None
+        return SourceFigures(self.recipe.name, name, self.source.figures(), self.web.token_seconds)
 
 
 class Places:
@@ -56,14 +74,15 @@ class Places:
         Raises:
             ConfigError: the service key cannot be used.
         """
-        source, reporter = self._sources.take(recipe.source, user)
+        opened = self._sources.take(recipe.source, user)
         return DestinationLogins(
-            source,
+            opened.source,
             recipe.reference,
             listener_protocol=recipe.protocol,
             clock=self._reactor,
             random=self._random,
-            reporter=reporter,
+            reporter=opened.reporter,
+            figures=opened.figures,
         )
 
     def source(self, recipe: SourceRecipe, user: ExitStack) -> Source:
@@ -73,17 +92,16 @@ class Places:
         Raises:
             ConfigError: the service key cannot be used.
         """
-        source, _ = self._sources.take(recipe, user)
-        return source
+        return self._sources.take(recipe, user).source
 
-    def _open(self, recipe: SourceRecipe, end: ExitStack) -> tuple[Source, Reporter]:
+    def _open(self, recipe: SourceRecipe, end: ExitStack) -> _Opened:
         tls = self._tls.take(recipe.trust, end)
         connect = partial(self._connect, recipe.token_seconds)
         web = Web(WebClients(self._reactor, connect, partial(_policy, tls)), self._reactor)
         reporter = Reporter(recipe.tenant)
         source = self._source(recipe, web, reporter, end)
         end.callback(source.close)
-        return source, reporter
+        return _Opened(recipe, source, reporter, web)
 
     def _source(self, recipe: SourceRecipe, web: Web, reporter: Reporter, end: ExitStack) -> Source:
         settings: dict[str, Any] = {

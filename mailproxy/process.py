@@ -15,10 +15,12 @@ from typing import Any, Protocol
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 
 from mailproxy.config import Config
 from mailproxy.notify import Notifier
+from mailproxy.observe.logs import LogWriter, settings
+from mailproxy.observe.process import LagMeter, figures
 from mailproxy.signals import Install, Signals
 from mailproxy.watch import Watch
 
@@ -60,6 +62,7 @@ class Process(Service):
         seen: the fingerprint of the configuration file when it was loaded.
         environ: of the process.
         install: sets the handler of a signal.
+        observer: writes the log; None where somebody else does.
     """
 
     def __init__(
@@ -70,12 +73,22 @@ class Process(Service):
         environ: MutableMapping[str, str],
         *,
         install: Install = signal.signal,
+        observer: LogWriter | None = None,
     ) -> None:
+        self._observer = observer
         self._proxy = proxy
         self._reactor = reactor
         self._notifier = Notifier(reactor, environ)
         self._watch = Watch(reactor, proxy, seen, loading=self._notifier.reloading, loaded=self._loaded)
+        follow(proxy.config)
+        self._lag = LagMeter(reactor, figures.lag)
         self._signals = Signals(reactor, stop=reactor.stop, hurry=proxy.hurry, reload=self._watch.load, install=install)
+
+    def setServiceParent(self, parent: Any) -> None:
+        """The application that it belongs to takes its log from us, if we write one."""
+        super().setServiceParent(parent)
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
 
     def privilegedStartService(self) -> None:
         """All ports are bound; from now on a signal is heard."""
@@ -104,6 +117,7 @@ class Process(Service):
         if not self.running:
             return
         self._watch.start()
+        self._lag.start()
         self._notifier.start()
         self._notifier.ready(self._status)
         spare_the_collector()
@@ -114,13 +128,22 @@ class Process(Service):
         return f"listeners: {len(self._proxy.listeners)}"
 
     def _loaded(self, current: bool) -> None:  # noqa: FBT001 - the one thing there is to say
+        follow(self._proxy.config)
         more = "" if current else "; a changed configuration is not in use, see the log"
         self._notifier.ready(f"{self._status}{more}")
 
     def _ended(self, result: Any) -> Any:
         self._notifier.stop()
+        self._lag.stop()
         forget_threads(self._reactor)
         return result
+
+
+def follow(config: Config) -> None:
+    """What the configuration says of the process's log and metrics is so from now on."""
+    log = config.log
+    settings.follow(log.format, log.level, log.levels, log.fold_seconds)
+    figures.sap_names = config.metrics.sap_names
 
 
 def spare_the_collector() -> None:

@@ -101,11 +101,12 @@ class OwnNames:
 
 @frozen
 class Order:
-    """A listener that is wanted: what, where, under which name."""
+    """A listener that is wanted: what, where, under which name in the log and in the statistics."""
 
     recipe: Recipe
     endpoint: str
     label: str
+    stat_prefix: str = ""
 
     @property
     def place(self) -> Hashable:
@@ -116,7 +117,9 @@ class Order:
 
 def orders(config: Config, own: OwnNames) -> list[Order]:
     """Every listener that a configuration asks for, in the order of the file."""
-    return [Order(_recipe(config, plan, own), plan.endpoint, plan.label) for plan in listeners(config)]
+    return [
+        Order(_recipe(config, plan, own), plan.endpoint, plan.label, plan.stat_prefix) for plan in listeners(config)
+    ]
 
 
 def _recipe(config: Config, plan: ListenerPlan, own: OwnNames) -> Recipe:

@@ -34,6 +34,7 @@ from mailproxy.drain import Drain, DrainSeconds, Pause
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import endpoint_of
 from mailproxy.listeners import Keeper, Listener
+from mailproxy.observe.observation import Observation
 from mailproxy.recipes import Order, OwnNames, orders
 from mailproxy.reload import Change, Difference
 from mailproxy.sockets import OURS, Sockets
@@ -135,6 +136,10 @@ class Proxy(Service):
     def sessions(self) -> int:
         """How many clients have a place."""
         return self._rooms.sessions
+
+    def observations(self) -> list[Observation]:
+        """What an operator sees of each listener."""
+        return [listener.gate.keeper.observation() for listener in self.listeners]
 
     def privilegedStartService(self) -> None:
         """

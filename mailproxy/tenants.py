@@ -11,6 +11,7 @@ from attrs import frozen
 
 from mailproxy.config import CertificateConfig, Config, DestinationConfig, ListenerTLSConfig
 from mailproxy.config.endpoints import bound_endpoint, parse_endpoint
+from mailproxy.config.prefixes import stat_prefixes
 
 
 @frozen
@@ -37,7 +38,8 @@ class ListenerPlan:
     One listener: whose mail, to which destination, on which endpoint, with which TLS towards the client.
 
     `tenant` is None for the provider's own.  `endpoint` is bound without TLS; `tls` is ours to do, None for plaintext.
-    `label` is unique, and names the listener wherever an operator looks.  `tls_where` is what a problem with the files
+    `label` is unique, and names the listener wherever an operator looks; `stat_prefix` does in the statistics of its
+    protocol.  `tls_where` is what a problem with the files
     of `tls` begins with; the same for all listeners with the same table.
     """
 
@@ -47,6 +49,7 @@ class ListenerPlan:
     label: str
     tls: ListenerTLSConfig | None = None
     tls_where: str = ""
+    stat_prefix: str = ""
 
 
 def tenants(config: Config) -> dict[str, Tenant]:
@@ -57,18 +60,20 @@ def tenants(config: Config) -> dict[str, Tenant]:
 def listeners(config: Config) -> tuple[ListenerPlan, ...]:
     """Every listener, in the order of the file."""
     known = tenants(config)
+    prefixes = stat_prefixes(config.destinations)
     wanted = [
-        (destination, known[name] if name is not None else None, endpoint)
-        for destination in config.destinations
+        (destination, known[name] if name is not None else None, endpoint, by_tenant[name])
+        for destination, by_tenant in zip(config.destinations, prefixes, strict=True)
         for name, endpoint in destination.listen.items()
     ]
-    uses = Counter(_label(destination, tenant) for destination, tenant, _ in wanted)
+    uses = Counter(_label(destination, tenant) for destination, tenant, _, _ in wanted)
     labels = [
-        _label(destination, tenant, in_full=uses[_label(destination, tenant)] > 1) for destination, tenant, _ in wanted
+        _label(destination, tenant, in_full=uses[_label(destination, tenant)] > 1)
+        for destination, tenant, _, _ in wanted
     ]
     return tuple(
-        ListenerPlan(destination, tenant, bound_endpoint(text), label, *_tls(config, destination, text, label))
-        for (destination, tenant, text), label in zip(wanted, labels, strict=True)
+        ListenerPlan(destination, tenant, bound_endpoint(text), label, *_tls(config, destination, text, label), prefix)
+        for (destination, tenant, text, prefix), label in zip(wanted, labels, strict=True)
     )
 
 

@@ -19,6 +19,8 @@ from mailproxy.config import (
     HoldOffConfig,
     LimitsConfig,
     ListenerTLSConfig,
+    LogConfig,
+    MetricsConfig,
     PoolConfig,
     POP3Config,
     ServiceConfig,
@@ -30,7 +32,7 @@ from mailproxy.config import (
 )
 from mailproxy.config.endpoints import parse_endpoint
 from mailproxy.config.rules import Between
-from mailproxy.config.values import Listen
+from mailproxy.config.values import Listen, LogLevels
 from mailproxy.recipes import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
@@ -50,6 +52,8 @@ TABLES = {
     "`[pool]`": PoolConfig,
     "`[smtp]`": SMTPConfig,
     "`[pop3]`": POP3Config,
+    "`[log]`": LogConfig,
+    "`[metrics]`": MetricsConfig,
     "`[tenants.NAME]`": TenantConfig,
     "`[listener_tls.NAME]`": ListenerTLSConfig,
     "`[[listener_tls.NAME.certificates]]`": CertificateConfig,
@@ -65,7 +69,10 @@ PLAIN = {
     tuple[Path, ...]: "list of paths",
     tuple[CertificateConfig, ...]: "list of tables",
     Listen: "endpoint, or table of endpoints by tenant",
+    LogLevels: "table of levels by namespace",
 }
+TOGETHER = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "log", "metrics")
+"""Tables of which there is one."""
 NOT_KEYS = {
     "path",
     "source",
@@ -76,6 +83,8 @@ NOT_KEYS = {
     "pool",
     "smtp",
     "pop3",
+    "log",
+    "metrics",
     "tenants",
     "listener_tls",
     "destination_services",
@@ -199,7 +208,7 @@ def test_the_example_has_every_key():
         "`[[listener_tls.NAME.certificates]]`": [each for table in listener_tls for each in table["certificates"]],
         "`[destination_services.NAME]`": raw["destination_services"].values(),
         "`[[destinations]]`": raw["destinations"],
-    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3")}
+    } | {f"`[{name}]`": [raw[name]] for name in TOGETHER}
     for heading, cls in TABLES.items():
         assert {field.name for field in keys(cls)} <= {key for table in written[heading] for key in table}, heading
 
@@ -207,7 +216,7 @@ def test_the_example_has_every_key():
 def test_the_example_shows_the_defaults_and_listens_on_loopback_alone():
     config = load(EXAMPLE)
     defaults = Config(config.path)
-    for name in ("trust", "timeouts", "limits", "hold_off", "smtp", "pop3"):
+    for name in TOGETHER:
         assert getattr(config, name) == getattr(defaults, name), name
     for plan in listeners(config):
         assert parse_endpoint(plan.endpoint).settings["interface"] == "127.0.0.1"

@@ -27,7 +27,7 @@ OURS = {
     "sockets": set(),
     "relay": {"deadline", *LOG},
     "backoff": set(),
-    "observe": {"errors"},
+    "observe": {"errors", "deadline"},
     "destination": {"tls", "names", "backoff", *LOG},
     "upstream": {"wire", "destination.model", "sockets", "tls", "names", "deadline", "backoff", *LOG},
     "downstream": {"session", "wire", "relay", "deadline", "tls", *LOG},
@@ -71,7 +71,7 @@ OURS = {
     "signals": set(),
     "notify": set(),
     "watch": {"config", "deadline"},
-    "process": {"config", "notify", "signals", "watch"},
+    "process": {"config", "notify", "observe", "signals", "watch"},
     "workers": {
         "backoff",
         "checks",
@@ -88,7 +88,7 @@ OURS = {
         "tls",
         *LOG,
     },
-    "options": {"config", "errors", "process", "service", "watch", "workers"},
+    "options": {"config", "errors", "observe", "process", "service", "watch", "workers"},
     "sandbox": {"wire", *LOG},
 }
 """What each part may import of ours, besides itself; `destination.model` is that module alone."""
@@ -101,7 +101,7 @@ OTHERS = {
     "session": VALUES,
     "config": {"cattrs", *VALUES},
     "tenants": VALUES,
-    "observe": MAIL,
+    "observe": {"prometheus_client", *MAIL},
     "deadline": MAIL,
     "sockets": {"OpenSSL", *MAIL},
     "relay": MAIL,

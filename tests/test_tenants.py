@@ -31,14 +31,18 @@ def test_each_tenant_of_a_destination_gets_a_listener():
     entry = destination("mail", {"acme": "tcp:1", "globex": "tcp:2"})
     config = configuration(entry, acme=TenantConfig(subdomain="acme-eu"), globex=TenantConfig(id="1-2"))
     assert listeners(config) == (
-        ListenerPlan(entry, Tenant("acme", subdomain="acme-eu"), "tcp:1:backlog=1024", "acme/mail"),
-        ListenerPlan(entry, Tenant("globex", id="1-2"), "tcp:2:backlog=1024", "globex/mail"),
+        ListenerPlan(
+            entry, Tenant("acme", subdomain="acme-eu"), "tcp:1:backlog=1024", "acme/mail", stat_prefix="mail-acme"
+        ),
+        ListenerPlan(entry, Tenant("globex", id="1-2"), "tcp:2:backlog=1024", "globex/mail", stat_prefix="mail-globex"),
     )
 
 
 def test_the_providers_own_listener_has_no_tenant():
     entry = destination("mail", {None: "tcp:1"})
-    assert listeners(configuration(entry)) == (ListenerPlan(entry, None, "tcp:1:backlog=1024", "mail"),)
+    assert listeners(configuration(entry)) == (
+        ListenerPlan(entry, None, "tcp:1:backlog=1024", "mail", stat_prefix="mail"),
+    )
 
 
 def test_listeners_of_the_same_name_are_told_apart():

@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from attrs import evolve, frozen
 
 from mailproxy.config.endpoints import Endpoint, parse_endpoint
+from mailproxy.config.prefixes import stat_prefixes
+from mailproxy.config.rules import STAT_PREFIX_TENANT
 from mailproxy.config.structure import KeyPath, Mistake, format_path
 from mailproxy.config.values import DestinationConfig, ListenerTLSConfig, ServiceConfig, TenantConfig, TrustConfig
 from mailproxy.destination.model import MailProtocol
@@ -55,6 +57,7 @@ def check_tables(tables: Tables) -> Iterator[Mistake]:
     yield from _listener_tls(tables)
     yield from _tenants(tables)
     yield from _twice(tables)
+    yield from _stat_prefixes(tables)
     yield from _endpoints(tables)
 
 
@@ -169,6 +172,29 @@ def _twice(tables: Tables) -> Iterator[Mistake]:
             key = (each.name, each.service, tenant, each.protocol)
             if first.setdefault(key, path) != path:
                 yield path, f"the same destination and tenant as {format_path(first[key])}"
+
+
+def _stat_prefixes(tables: Tables) -> Iterator[Mistake]:
+    """Two listeners of one protocol that would be one in the statistics."""
+    first: dict[tuple[MailProtocol, str], tuple[KeyPath, object]] = {}
+    prefixes = stat_prefixes([*tables.destinations.values()])
+    for (at, each), by_tenant in zip(tables.destinations.items(), prefixes, strict=True):
+        path: KeyPath = ("destinations", at, "stat_prefix")
+        if each.stat_prefix is not None and STAT_PREFIX_TENANT in each.stat_prefix and None in each.listen:
+            yield path, "has {tenant} in it, and there is no tenant"
+            continue
+        for tenant, prefix in by_tenant.items():
+            who = (each.name, each.service, tenant)
+            where, other = first.setdefault((each.protocol, prefix), (path, who))
+            if other != who:
+                yield path, _taken(prefix, path, where)
+                break
+
+
+def _taken(prefix: str, path: KeyPath, first: KeyPath) -> str:
+    if path == first:
+        return f"several tenants would have {prefix}; put {STAT_PREFIX_TENANT} into it"
+    return f"{prefix} is also that of {format_path(first[:2])}; give one of them another stat_prefix"
 
 
 def _endpoints(tables: Tables) -> Iterator[Mistake]:

@@ -62,4 +62,13 @@ Domain = Annotated[str, Matches(rf"{_DOMAIN}|{_LITERAL}", "a host name or an add
 NAME = Matches(_NAME, "1 to 200 letters, digits, '_' or '-'")
 Name = Annotated[str, NAME]
 FragmentName = Annotated[str, Matches(rf"{_FRAGMENT}(?: *, *{_FRAGMENT})*", "NAME or NAME@LEVEL, several with commas")]
+STAT_PREFIX_TENANT = "{tenant}"
+"""Stands for the tenant's name."""
+StatPrefix = Annotated[
+    str,
+    Matches(
+        r"(?:[A-Za-z0-9_.-]|\{tenant\}){1,200}",
+        "1 to 200 letters, digits, '_', '.' or '-', with {tenant} for the tenant",
+    ),
+]
 TenantID = Annotated[str, Matches(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' or '-'")]

@@ -21,7 +21,7 @@ from cattrs.gen import make_dict_structure_fn
 
 from mailproxy.config.endpoints import parse_endpoint, with_loopback_default
 from mailproxy.config.rules import LABEL
-from mailproxy.config.values import Listen
+from mailproxy.config.values import Listen, LogLevelName, LogLevels
 
 T = TypeVar("T")
 KeyPath = tuple[str | int, ...]
@@ -108,6 +108,7 @@ def _converter(base: Path) -> Converter:
     converter.register_structure_hook(float, _number)
     converter.register_structure_hook(Path, lambda raw, _: _path(raw, base))
     converter.register_structure_hook(Listen, lambda raw, _: _listen(raw))
+    converter.register_structure_hook(LogLevels, lambda raw, _: _levels(raw))
     converter.register_structure_hook_func(_made_from(Literal), _literal)
     converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), _enum)
     converter.register_structure_hook_factory(_made_from(tuple), lambda kind: _list(converter, kind))
@@ -193,6 +194,17 @@ def _table(converter: Converter, kind: type) -> Hook:
         return inner(raw, kind)
 
     return hook
+
+
+def _levels(raw: object) -> LogLevels:
+    """A table of namespaces, each with its level."""
+    if not isinstance(raw, dict):
+        raise Invalid("must be a table of levels")
+    for name, level in raw.items():
+        if not re.fullmatch(r"[A-Za-z0-9_.]{1,100}", name):
+            raise Invalid("a namespace must be 1 to 100 letters, digits, '_' or '.', in quotes where it has a dot")
+        _literal(level, LogLevelName)
+    return LogLevels(raw)
 
 
 def _listen(raw: object) -> Listen:

@@ -20,12 +20,18 @@ from mailproxy.config.rules import (
     FragmentName,
     Name,
     Seconds,
+    StatPrefix,
     TenantID,
 )
 from mailproxy.destination.model import MailProtocol
 
 Listen = NewType("Listen", Mapping[str | None, str])
 """Tenant to endpoint string; None stands for the provider's own. Every endpoint names its interface."""
+
+LogLevelName = Literal["debug", "info", "warn", "error", "critical"]
+
+LogLevels = NewType("LogLevels", Mapping[str, LogLevelName])
+"""Namespace to the least level that is told of it, and of all below it."""
 
 Level = Literal["subaccount", "instance", "provider_subaccount", "provider_instance"]
 
@@ -157,6 +163,27 @@ class POP3Config:
 
 
 @frozen
+class LogConfig:
+    """
+    What the log tells, and how.
+
+    `auto` is text for people on a terminal, and one JSON object in each line everywhere else.
+    """
+
+    format: Literal["auto", "text", "json"] = "auto"
+    level: LogLevelName = "info"
+    levels: LogLevels = LogLevels({})
+    fold_seconds: Annotated[float, Between(1, 3600, zero="never")] = 60.0
+
+
+@frozen
+class MetricsConfig:
+    """What the metrics have besides."""
+
+    sap_names: bool = False
+
+
+@frozen
 class TenantConfig:
     """How a tenant is known to the destination service; without a subdomain by its id alone."""
 
@@ -215,6 +242,7 @@ class DestinationConfig:
     tls: Name | None = None
     pool: bool = True
     max_connections: Annotated[int, Between(1, 1_000_000, zero="that of the pool")] = 0
+    stat_prefix: StatPrefix | None = None
 
 
 @frozen
@@ -238,6 +266,8 @@ class Config:
     pool: PoolConfig = PoolConfig()
     smtp: SMTPConfig = SMTPConfig()
     pop3: POP3Config = POP3Config()
+    log: LogConfig = LogConfig()
+    metrics: MetricsConfig = MetricsConfig()
     tenants: Mapping[str, TenantConfig] = Factory(dict)
     listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)

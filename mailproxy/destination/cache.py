@@ -33,6 +33,7 @@ from twisted.python.failure import Failure
 from mailproxy.backoff import Backoff
 from mailproxy.destination.pauses import Pauses, pauses_after
 from mailproxy.errors import DestinationError, DestinationUnavailable, DestinationUnknown, DestinationUnusable
+from mailproxy.observe.observation import CacheFigures
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -92,9 +93,14 @@ class Cache(Generic[K, V]):
         self._pauses = pauses
         self._entries: OrderedDict[K, _Entry[V]] = OrderedDict()
         self._flights: dict[Deferred[None], None] = {}
+        self._hits = self._fetches = self._failures = 0
 
     def __len__(self) -> int:
         return len(self._entries)
+
+    def figures(self) -> CacheFigures:
+        """What is kept, and how often it was of use."""
+        return CacheFigures(len(self._entries), self._hits, self._fetches, self._failures)
 
     async def get(self, key: K, fetch: Fetch[V]) -> V:
         """
@@ -108,6 +114,7 @@ class Cache(Generic[K, V]):
         may_fetch = entry.waiters is None and now >= entry.backoff.until
         if entry.held is not None and now < entry.held.expires_at:
             value = entry.held.value
+            self._hits += 1
             if may_fetch and now >= entry.held.ageing_at:
                 self._start(key, entry, fetch, [])
             return value
@@ -165,6 +172,7 @@ class Cache(Generic[K, V]):
     def _start(self, key: K, entry: _Entry[V], fetch: Fetch[V], waiters: list[Deferred[V]]) -> None:
         """A fetch is on its way; these wait for it, and others may join them."""
         entry.waiters = waiters
+        self._fetches += 1
         flight = Deferred.fromCoroutine(self._fly(key, entry, fetch, waiters))
         if not flight.called:
             self._flights[flight] = None
@@ -175,6 +183,7 @@ class Cache(Generic[K, V]):
         try:
             fetched = await fetch()
         except DestinationError as error:
+            self._failures += 1
             kept = self._keep_error(entry, error)
             self._observe(key, kept)
             self._tell(entry, waiters, lambda: Failure(again(kept)))

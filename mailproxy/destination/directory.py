@@ -25,6 +25,7 @@ from mailproxy.destination.tokenrequest import KEY_STORE, TokenRequest, parse_to
 from mailproxy.destination.tokens import LEAD_SECONDS, fetch_token, usable_seconds
 from mailproxy.errors import DestinationUnknown, DestinationUnusable, LimitReached, MailProxyError
 from mailproxy.names import OUT_OF_RESOURCES
+from mailproxy.observe.observation import CacheFigures
 
 _TokenKey = tuple[Tenant, str, TokenRequest]
 
@@ -122,6 +123,10 @@ class DestinationDirectory:
 
     def forget(self, reference: Reference) -> None:
         """There is nothing to forget: a file is read again as soon as it has changed."""
+
+    def figures(self) -> CacheFigures:
+        """What is kept of tokens."""
+        return self._cache.figures()
 
     def close(self) -> None:
         """Nothing is in flight any more."""

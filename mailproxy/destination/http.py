@@ -34,6 +34,7 @@ from mailproxy.destination.jsontext import load_object
 from mailproxy.destination.model import ClientIdentity
 from mailproxy.destination.url import ServiceURL
 from mailproxy.errors import DestinationUnavailable
+from mailproxy.observe.histogram import Histogram
 
 MAX_BODY_OCTETS = 256 * 1024
 """What a body may hold, after decoding."""
@@ -102,10 +103,19 @@ class Answer:
 
 @frozen
 class Web:
-    """Asks questions."""
+    """Asks questions; `token_seconds` is how long services took for a token, or to say no to it."""
 
     clients: HTTPClients
     clock: IReactorTime
+    token_seconds: Histogram = field(factory=Histogram, eq=False, repr=False)
+
+    async def ask_for_token(self, question: Question) -> Answer:
+        """The same as `ask`, measured."""
+        began = self.clock.seconds()
+        try:
+            return await self.ask(question)
+        finally:
+            self.token_seconds.observe(self.clock.seconds() - began)
 
     async def ask(self, question: Question) -> Answer:
         """

@@ -14,6 +14,7 @@ from mailproxy.destination.model import Destination, Login, MailProtocol, Token
 from mailproxy.destination.properties import parse_login
 from mailproxy.destination.report import Reporter
 from mailproxy.destination.source import Found, Reference, Source
+from mailproxy.observe.observation import SourceFigures
 
 _FIRST_REPLACEMENT_PAUSE_SECONDS = 30.0
 
@@ -32,6 +33,7 @@ class DestinationLogins:
         clock: tells the time.
         random: gives numbers from 0 to 1.
         reporter: tells the operator about the destination.
+        figures: of the source and what it keeps.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class DestinationLogins:
         clock: IReactorTime,
         random: Callable[[], float],
         reporter: Reporter,
+        figures: Callable[[], SourceFigures | None] = lambda: None,
     ) -> None:
         self._source = source
         self._reference = reference
@@ -53,6 +56,13 @@ class DestinationLogins:
         self._next_forget = 0.0
         self._parsed: tuple[Found, Destination, Access] | None = None
         self._last: Login | None = None
+        self.figures = figures
+
+    @property
+    def token_expires_at(self) -> float | None:
+        """When the token that was used last will end, in seconds of the clock; None where there is none."""
+        credentials = None if self._last is None else self._last.credentials
+        return credentials.expires_at if isinstance(credentials, Token) else None
 
     async def login(self) -> Login:
         """

@@ -24,6 +24,7 @@ from mailproxy.errors import (
     DestinationUnusable,
     TokenRefused,
 )
+from mailproxy.observe.observation import CacheFigures
 
 DESTINATION_SECONDS = 120.0
 """How long a destination is taken for unchanged."""
@@ -101,6 +102,10 @@ class DestinationService:
     def forget(self, reference: Reference) -> None:
         """The destination is asked for anew."""
         self._cache.drop(self._key(self._binding.current(), reference), lambda _: True)
+
+    def figures(self) -> CacheFigures:
+        """What is kept of destinations."""
+        return self._cache.figures()
 
     def close(self) -> None:
         """Nothing is in flight any more."""

@@ -62,7 +62,7 @@ class ServiceTokens:
     async def _fetch(self, binding: Binding) -> Fetched[AccessToken]:
         question = service_token_question(binding, self._tenant, self._timeout)
         asked_at = self._web.clock.seconds()
-        answer = await self._web.ask(question)
+        answer = await self._web.ask_for_token(question)
         if answer.status == 404 and self._tenant.is_subscriber:
             raise DestinationUnknown(f"{answer.place} knows no tenant {self._tenant.name} (status 404)")
         try:

@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from mailproxy.destination.names import is_destination_name, is_dns_label
 from mailproxy.errors import ConfigError
+from mailproxy.observe.observation import CacheFigures
 from mailproxy.observe.text import printable
 
 _LEVELS = ("subaccount", "instance", "provider_subaccount", "provider_instance")
@@ -115,3 +116,6 @@ class Source(Protocol):
 
     def close(self) -> None:
         """Nothing is in flight any more."""
+
+    def figures(self) -> CacheFigures:
+        """What is kept of destinations, or of tokens where the destinations are files."""

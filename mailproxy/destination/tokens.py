@@ -39,7 +39,7 @@ async def fetch_token(web: Web, request: TokenRequest) -> AccessToken:
     """
     # The life of a token counts from before the question, so that a slow answer prolongs none.
     asked_at = web.clock.seconds()
-    answer = await web.ask(request.question)
+    answer = await web.ask_for_token(request.question)
     if answer.status in (404, 405, 410):
         raise DestinationUnusable("tokenServiceURL", f"{answer.place} answered with status {answer.status}")
     return parse_token_answer(answer, asked_at, request.secrets)

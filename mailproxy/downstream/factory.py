@@ -147,6 +147,7 @@ class SessionFactory(ServerFactory):
         """Who waits for that all are gone hears of it."""
         if self._all_gone and not self.sessions and not self.turned_away:
             self._refusals.stop()
+            self.log.settle()
             waiting, self._all_gone = self._all_gone, []
             for each in waiting:
                 each.callback(None)

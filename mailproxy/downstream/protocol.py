@@ -115,6 +115,7 @@ class SessionProtocol(ClientConnection):
 
     def dataReceived(self, data: bytes) -> None:
         """Octets of the client."""
+        self._log.counters.octets.from_client += len(data)
         if self._listening:
             self._waits.heard(Waiting.DOWNSTREAM_CONTENT, len(data))
             self._tell(self._session.receive_downstream, data)
@@ -140,6 +141,7 @@ class SessionProtocol(ClientConnection):
 
     def upstream_received(self, chunk: bytes) -> None:
         """Octets of the mail server."""
+        self._log.answered(len(chunk))
         self._waits.heard(Waiting.UPSTREAM_BODY, len(chunk))
         self._tell(self._session.receive_upstream, chunk)
 
@@ -156,6 +158,7 @@ class SessionProtocol(ClientConnection):
     def _opened(self, upstream: Upstream) -> None:
         self._opening = None
         self._upstream = upstream
+        self._log.opened(secured=upstream.secured)
         self._to_upstream = self._backpressure(self._upstream_stalled)
         self._upstream_intake = Intake(upstream.transport)
         self._govern()
@@ -221,10 +224,12 @@ class SessionProtocol(ClientConnection):
 
     def _send_downstream(self, action: SendDownstream) -> None:
         if self._connected:
+            self._log.counters.octets.to_client += len(action.raw)
             self.transport.write(action.raw)
 
     def _send_upstream(self, action: SendUpstream) -> None:
         if self._upstream is not None:
+            self._log.asked(len(action.raw))
             self._upstream.write(action.raw)
 
     def _start_tls(self, _action: StartTLS) -> None:
@@ -241,6 +246,7 @@ class SessionProtocol(ClientConnection):
             self._govern()
 
     def _open_upstream(self, action: OpenUpstream) -> None:
+        self._log.opening()
         opening = self._opening = self._around.upstreams.open(fresh=action.fresh)
         opening.addCallbacks(self._opened, self._not_opened)
         opening.addErrback(self._opening_crashed)
@@ -348,7 +354,7 @@ class SessionProtocol(ClientConnection):
         self._pump.stop()
         self._waits.stop()
         self._abort_upstream()
-        self._log.ended(outcome)
+        self._log.ended(outcome, spoken=self._session.has_spoken)
 
     def give_up(self) -> None:
         """The client's connection ends now, delivered or not."""

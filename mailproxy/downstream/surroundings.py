@@ -22,6 +22,7 @@ class Upstream(Protocol):
     transport: Any
     login: Any
     reused: bool
+    secured: bool
 
     def hand_over(self, owner: Any, producer: Any) -> None:
         """Octets and the end of the connection are told to `owner` from now on, a full buffer to `producer`."""

@@ -43,11 +43,14 @@ class TurnedAway(ClientConnection):
 
     def ready(self) -> None:
         """The client is told, and that is all."""
+        if self._over_tls:
+            self._log.counters.seen["downstream_tls"] += 1
         self.transport.write(self._raw)
         self.see_off()
 
-    def handshake_failed(self, sentence: str) -> None:
+    def handshake_failed(self, sentence: str) -> None:  # noqa: ARG002 - who has no place is not worth a line
         """Whoever cannot be told, is not."""
+        self._log.counters.seen["downstream_tls_failed"] += 1
 
     def client_gone(self) -> None:
         """Nothing is left."""
@@ -82,11 +85,13 @@ class Folded:
     Args:
         clock: measures the minute.
         log: of the listener.
+        event: the name of them all.
         more: the line for many, with a place for their `counts`.
     """
 
-    def __init__(self, clock: IReactorTime, log: ListenerLog, more: str) -> None:
+    def __init__(self, clock: IReactorTime, log: ListenerLog, event: str, more: str) -> None:
         self._log = log
+        self._event = event
         self._more = more
         self._deadline = Deadline(clock)
         self._folding = False
@@ -115,7 +120,7 @@ class Folded:
         self._folding = False
 
     def _say(self, text: str) -> None:
-        self._log.emit(LogLevel.warn, text)
+        self._log.emit(LogLevel.warn, text, log_event=self._event)
         self._folding = True
         self._deadline.set(FOLD_SECONDS, self.flush)
 
@@ -127,8 +132,11 @@ class Refusals:
 
     def __init__(self, clock: IReactorTime, log: ListenerLog) -> None:
         self._log = log
-        self._turned_away = Folded(clock, log, "too many sessions: more clients were turned away, {counts}")
-        self._made_room = Folded(clock, log, "too many sessions: more silent clients made room for others, {counts}")
+        turned_away = "too many sessions: more clients were turned away, {counts}"
+        self._turned_away = Folded(clock, log, "turned_away", turned_away)
+        self._made_room = Folded(
+            clock, log, "made_room", "too many sessions: more silent clients made room for others, {counts}"
+        )
 
     def turned_away(self, peer: str, limit: Limit) -> None:
         """A client from there has met that limit."""

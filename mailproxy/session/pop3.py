@@ -27,6 +27,7 @@ Source: RFC 1939, RFC 2449 §6.6 (pipelining), RFC 2595 §4 (STLS).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from mailproxy.errors import LineTooLong, MailProxyError, UpstreamTimeout, Violation, WireError
@@ -47,6 +48,7 @@ from mailproxy.session.pop3_commands import Commands, Deed, Relay
 from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, failure_line
 from mailproxy.session.strangers import is_binary
+from mailproxy.session.tally import key
 from mailproxy.session.wait import Wait
 from mailproxy.wire.lines import LineBuffer
 from mailproxy.wire.pop3 import RELAYED, Command, MultilineScanner, POP3Capabilities, parse_status, relayed
@@ -60,9 +62,14 @@ class POP3Session:
     Decides what follows from each octet of either side; see `session/actions.py` for its owner's part.
 
     `AbortUpstream` can come while the login is still under way, and then means to give it up.
+
+    Args:
+        policy: habits and bounds.
+        counts: where status lines are counted, by the keys of `tally`.
     """
 
-    def __init__(self, policy: POP3Policy) -> None:
+    def __init__(self, policy: POP3Policy, counts: Counter[str] | None = None) -> None:
+        self._counts: Counter[str] = Counter() if counts is None else counts
         self.reading = True
         self.reading_upstream = True
         self.conceal: Callable[[bytes], bytes] = bytes
@@ -117,7 +124,7 @@ class POP3Session:
         self._next_turn(Waiting.UPSTREAM_LOGIN)
 
     def _greet(self) -> None:
-        self._say(b"+OK ready\r\n")
+        self._answer(b"+OK ready\r\n")
 
     def receive_downstream(self, chunk: bytes) -> None:
         """Octets of the client, cut anywhere; those behind QUIT are thrown away."""
@@ -271,7 +278,7 @@ class POP3Session:
         elif answer is Deed.SEND_AWAY:
             self._part(b"-ERR this is a mail server\r\n", "not_pop3")
         else:
-            self._say(answer)
+            self._answer(answer)
 
     def _relay(self, relay: Relay) -> None:
         self._outstanding = relay.command
@@ -288,7 +295,7 @@ class POP3Session:
             self._agenda.report("bad_pipeline")
             self._part(b"-ERR nothing may follow STLS\r\n", "bad_pipeline")
             return
-        self._say(b"+OK begin TLS\r\n")
+        self._answer(b"+OK begin TLS\r\n")
         self._act(StartTLS())
         self._next_turn(Waiting.DOWNSTREAM_HANDSHAKE)
 
@@ -304,7 +311,7 @@ class POP3Session:
         except WireError as error:
             self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
-        self._say(relayed(self.conceal(line)) + b"\r\n")
+        self._answer(relayed(self.conceal(line)) + b"\r\n", upstream=True)
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
             self._finish(CloseDownstream("quit"))
@@ -351,10 +358,10 @@ class POP3Session:
         if self._turn is Waiting.UPSTREAM_LOGIN:
             self._refuse(error)
         elif self._turn is Waiting.UPSTREAM_REPLY:
-            self._say(words)
+            self._answer(words)
             self._finish(CloseDownstream(error.outcome))
         elif self._turn is Waiting.UPSTREAM_QUIT_REPLY:
-            self._say(QUIT_LOST)
+            self._answer(QUIT_LOST)
             self._finish(CloseDownstream(error.outcome))
         elif self._turn is Waiting.DOWNSTREAM_COMMAND and not self._commands.identified:
             self._finish(CloseDownstream(error.outcome))
@@ -365,7 +372,7 @@ class POP3Session:
         """The mail server spoke out of turn: what it has to say now could be taken for any later response."""
         self._agenda.report("upstream_desync", octets=len(chunk))
         if self._turn is Waiting.UPSTREAM_LOGIN:
-            self._say(failure_line(Violation("octets before the login was over")))
+            self._answer(failure_line(Violation("octets before the login was over")))
         self._finish(CloseDownstream("upstream_desync"))
 
     def _shut_down(self, words: bytes) -> None:
@@ -373,7 +380,7 @@ class POP3Session:
             self._part(words, "shutdown")
 
     def _part(self, words: bytes, outcome: str) -> None:
-        self._say(words)
+        self._answer(words)
         self._finish(CloseDownstream(outcome))
 
     def _finish(self, end: CloseDownstream | AbortDownstream) -> None:
@@ -391,6 +398,11 @@ class POP3Session:
     def _next_turn(self, turn: Waiting) -> None:
         self._turn = turn
         self._steps += 1
+
+    def _answer(self, raw: bytes, *, upstream: bool = False) -> None:
+        """A status line, of ours or of the mail server's."""
+        self._counts[key(self._commands.stage, raw[0], upstream=upstream)] += 1
+        self._say(raw)
 
     def _say(self, raw: bytes) -> None:
         if not self._downstream_gone:

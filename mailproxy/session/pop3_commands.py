@@ -19,10 +19,13 @@ from mailproxy.session.pop3_login import ALREADY, APOP_UNSUPPORTED, AUTH_UNSUPPO
 from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.pop3_words import BEFORE_TLS, TLS_FIRST, announced
 from mailproxy.session.strangers import begins_other_protocol
+from mailproxy.session.tally import GREETING, OTHER, POP3_STAGES
 from mailproxy.wire.pop3 import RELAYED, Command, POP3Capabilities, format_capabilities, parse_command
 
 _NOT_NOW = b"-ERR STLS not permitted now\r\n"
 _INVALID_ARGUMENT = b"-ERR invalid argument\r\n"
+_IN_PUBLIC = frozenset({"CAPA", "NOOP", "QUIT"})
+"""What tells nobody anything, with TLS or without."""
 
 
 @frozen
@@ -54,6 +57,9 @@ class Commands:
         self._login = IgnoredLogin()
         self._login_over = not policy.accept_any_login
         self._login_reported = False
+        self._unencrypted = False
+        self.stage = GREETING
+        """What an answer of ours is an answer to, as it is counted."""
         self._relayed = False
         """A command went to the mail server: it is too late for STLS."""
         self.identified = False
@@ -91,20 +97,31 @@ class Commands:
         """What becomes of a line: the answer to it, or else what is to be done."""
         if self._login.open:
             return self._login.answer_line(line)
+        self.stage = OTHER
         if begins_other_protocol(line):
             return Deed.SEND_AWAY
         command = parse_command(line)
         if command is None:
             return b"-ERR invalid command\r\n"
+        self.stage = POP3_STAGES.get(command.keyword, OTHER)
         if command.keyword == "STLS":
             return self._stls(command)
+        if command.keyword not in _IN_PUBLIC:
+            self._note_privacy()
         return self._before_tls(command) if self.locked else self._run(command)
 
     def refuse_line(self, beginning: bytes) -> bytes | Deed:
         """The same for a line that is too long and begins so; an exchange of AUTH, if there was one, is over."""
+        self.stage = OTHER
         if begins_other_protocol(beginning) and not self._login.open:
             return Deed.SEND_AWAY
         return self._login.give_up(b"-ERR line too long\r\n")
+
+    def _note_privacy(self) -> None:
+        """A client that does without TLS though it is offered is told of once."""
+        if self._policy.encryption.by_command and not (self._secure or self._unencrypted):
+            self._unencrypted = True
+            self._agenda.report("unencrypted")
 
     def _stls(self, command: Command) -> bytes | Deed:
         if self._stls_possible:

@@ -6,9 +6,12 @@ Some are ours and ready at once, others are the mail server's and still to come;
 
 from __future__ import annotations
 
+from collections import Counter
 from enum import Enum
 
 from attrs import define
+
+from mailproxy.session.tally import CONTENT, GREETING, key
 
 
 class Awaited(Enum):
@@ -32,6 +35,7 @@ class Owed:
     `outcome` not None: the session ends with it once this reply is delivered.  `instead` is said in place of whatever
     the mail server replies.
     `ahead`: the client sent more behind this DATA, which would be read as commands if the mail server refused it.
+    `stage` is what it answers, `upstream` whether the words are the mail server's.
     """
 
     awaited: Awaited | None
@@ -39,12 +43,32 @@ class Owed:
     outcome: str | None = None
     instead: tuple[bytes, str] | None = None
     ahead: bool = False
+    stage: str = ""
+    upstream: bool = False
+
+
+_STAGES = {
+    Awaited.MAIL: "mail",
+    Awaited.RCPT: "rcpt",
+    Awaited.DATA: "data",
+    Awaited.RSET: "rset",
+    Awaited.EHLO: "ehlo",
+    Awaited.END_OF_DATA: CONTENT,
+}
 
 
 class ReplyQueue:
-    """Keeps replies in order."""
+    """
+    Keeps replies in order.
 
-    def __init__(self) -> None:
+    Args:
+        counts: where those that were taken are counted.
+    """
+
+    def __init__(self, counts: Counter[str] | None = None) -> None:
+        self._counts: Counter[str] = Counter() if counts is None else counts
+        self.stage = GREETING
+        """What a reply of our own answers."""
         # Lists: a queue takes 0.7 KiB of each session, and what is in them is short.
         self._owed: list[Owed] = []
         self.awaited: list[Owed] = []
@@ -64,21 +88,22 @@ class ReplyQueue:
         """Whether the mail server was last asked for one of these, and has not replied to it."""
         return bool(self.awaited) and self.awaited[-1].awaited in which
 
-    def say(self, raw: bytes, outcome: str | None = None) -> None:
-        """A reply of our own is ready."""
-        self._owed.append(Owed(None, raw, outcome))
+    def say(self, raw: bytes, outcome: str | None = None, *, upstream: bool = False) -> None:
+        """A reply of our own is ready; or one of the mail server's that came too early."""
+        self._owed.append(Owed(None, raw, outcome, stage=self.stage, upstream=upstream))
         self.closing = self.closing or outcome is not None
 
     def expect(self, awaited: Awaited) -> None:
         """The mail server was asked; its reply takes this place."""
-        owed = Owed(awaited)
+        owed = Owed(awaited, stage=_STAGES[awaited])
         self._owed.append(owed)
         self.awaited.append(owed)
 
-    def settle(self, raw: bytes, outcome: str | None = None) -> None:
-        """The first awaited reply is there, or stands in for one that will not come."""
+    def settle(self, raw: bytes, outcome: str | None = None, *, upstream: bool = False) -> None:
+        """The first awaited reply is there, which is `upstream`'s, or one that stands in for it."""
         owed = self.awaited.pop(0)
         owed.awaited = None
+        owed.upstream = upstream and owed.instead is None
         owed.raw, owed.outcome = owed.instead or (raw, outcome)
         self.closing = self.closing or owed.outcome is not None
 
@@ -110,6 +135,8 @@ class ReplyQueue:
         while self._owed and self._owed[0].awaited is None:
             owed = self._owed.pop(0)
             ready += owed.raw
+            if owed.raw:
+                self._counts[key(owed.stage, owed.raw[0], upstream=owed.upstream)] += 1
             if owed.outcome is not None:
                 self._owed.clear()
                 self.awaited.clear()

@@ -22,6 +22,7 @@ Source: RFC 5321; RFC 2920 (pipelining); RFC 3207 (STARTTLS).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from mailproxy.errors import MailProxyError, UpstreamTimeout
@@ -39,6 +40,7 @@ from mailproxy.session.smtp_states import DOWNSTREAM_WAITS, WAITS, Mode, Next, T
 from mailproxy.session.smtp_upstream import Line, MailServer
 from mailproxy.session.smtp_words import LOST, SHUTDOWN
 from mailproxy.session.strangers import is_binary
+from mailproxy.session.tally import CONTENT, OTHER, SMTP_STAGES
 from mailproxy.session.wait import Wait
 from mailproxy.wire.smtp import Command, Extensions, format_reply
 
@@ -59,13 +61,19 @@ class SMTPSession:
     Args:
         policy: habits and bounds.
         known: what the mail server has offered lately, where that is known: EHLO is answered with it at once.
+        counts: where replies are counted, by the keys of `tally`.
     """
 
-    def __init__(self, policy: SMTPPolicy, known: Callable[[], Extensions | None] = _nothing) -> None:
+    def __init__(
+        self,
+        policy: SMTPPolicy,
+        known: Callable[[], Extensions | None] = _nothing,
+        counts: Counter[str] | None = None,
+    ) -> None:
         self._policy = policy
         self._known = known
         self._agenda = Agenda()
-        self._answers = Answers(policy)
+        self._answers = Answers(policy, counts)
         self._replies = self._answers.replies
         self._server = MailServer(policy, self._answers, self._agenda)
         self._commands = self._new_commands(secure=policy.encryption is Encryption.IMPLICIT)
@@ -312,6 +320,7 @@ class SMTPSession:
         line = self._again.pop(0) if self._again else self._input.next_command()
         if isinstance(line, Complaint):
             self._remember(line)
+            self._replies.stage = OTHER
             self._commands.object_to(line)
         else:
             self._held = line
@@ -338,6 +347,7 @@ class SMTPSession:
             if command.verb not in (b"EHLO", b"HELO", b"QUIT"):
                 self._agenda.report("bad_ehlo")
         self._remember(command)
+        self._replies.stage = SMTP_STAGES.get(command.verb, OTHER)
         follows = self._commands.run(command, ahead=bool(self._again or len(self._input)))
         if follows is Next.LOGIN:
             self._held = command
@@ -376,9 +386,11 @@ class SMTPSession:
         content = self._server.send_data(chunk)
         if content.ended:
             self._input.feed(content.rest)
+            self._replies.stage = CONTENT
             if not self._server.finish_data():
-                self._answers.complain(content.verdict, outcome=content.outcome)
+                self._answers.complain(content.verdict, outcome=content.outcome, upstream=content.upstream)
         elif content.discarded > self._policy.max_discarded_octets:
+            self._replies.stage = CONTENT
             self._answers.end(content.verdict if content.outcome else LOST, content.outcome or "upstream_lost")
 
     def _take_swallowed(self, chunk: bytes) -> None:

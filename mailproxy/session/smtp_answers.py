@@ -4,6 +4,8 @@ What an SMTP client is told, in order, and for how long we bear with it.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from mailproxy.session.reply_queue import ReplyQueue
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.smtp import format_reply
@@ -12,20 +14,28 @@ from mailproxy.wire.smtp import format_reply
 class Answers:
     """
     The replies of a session, and the count of errors and idle talk since the last message that was accepted.
+
+    Args:
+        policy: how much of that there may be.
+        counts: where replies are counted.
     """
 
-    def __init__(self, policy: SMTPPolicy) -> None:
+    def __init__(self, policy: SMTPPolicy, counts: Counter[str] | None = None) -> None:
         self._policy = policy
         self._errors = self._junk = 0
-        self.replies = ReplyQueue()
+        self.replies = ReplyQueue(counts)
 
     def say(self, raw: bytes) -> None:
         """A reply of our own."""
         self.replies.say(raw)
 
-    def complain(self, raw: bytes, *, outcome: str | None = None) -> None:
-        """A negative reply of our own; too many of them end the session, as `outcome` does at once."""
-        self.replies.say(raw, outcome)
+    def complain(self, raw: bytes, *, outcome: str | None = None, upstream: bool = False) -> None:
+        """
+        A negative reply of our own; too many of them end the session, as `outcome` does at once.
+
+        `upstream`: the words are the mail server's.
+        """
+        self.replies.say(raw, outcome, upstream=upstream)
         self._errors += 1
         if self._errors >= self._policy.max_errors:
             self._too_many()

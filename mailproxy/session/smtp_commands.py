@@ -41,6 +41,10 @@ _WITHOUT_TLS = frozenset({b"EHLO", b"HELO", b"NOOP", b"STARTTLS", b"QUIT", b"BDA
 """What is carried out where TLS is required and not there yet; BDAT only so far that its octets are read past."""
 
 
+_NEEDS_PRIVACY = frozenset({b"MAIL", b"AUTH"})
+"""What tells of a client that does without TLS though it is offered."""
+
+
 class Commands:
     """
     Carries out one command after the other.
@@ -87,6 +91,9 @@ class Commands:
         """Carry out a command; `ahead` says that the client has sent more behind it already."""
         if ahead and (command.verb in LAST_OF_A_GROUP or (command.verb == b"DATA" and self._policy.strict_sync)):
             return Next.DESYNC
+        if self._starttls_possible and command.verb in _NEEDS_PRIVACY and not self._plain_mail:
+            self._plain_mail = True
+            self._agenda.report("esmtp_unencrypted")
         if self._locked and command.verb not in _WITHOUT_TLS:
             self._refuse(command, _TLS_FIRST, ahead=ahead)
             return Next.COMMAND
@@ -209,9 +216,6 @@ class Commands:
             return Next.LOGIN
         if self._policy.max_message_octets and "SIZE" not in self._server.offered:
             parameters = without_size(parameters)
-        if self._starttls_possible and not self._plain_mail:
-            self._plain_mail = True
-            self._agenda.report("esmtp_unencrypted")
         if not needed(parameters) <= set(self._server.offered.keywords):
             self._answers.say(_NOT_NOW)
         else:

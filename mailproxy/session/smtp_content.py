@@ -32,6 +32,8 @@ class Content:
         self._max_octets = max_octets
         self.verdict = b""
         """The reply that the end of data will get instead of the mail server's."""
+        self.upstream = False
+        """Whether the verdict has the mail server's own words."""
         self.outcome: str | None = None
         """The word that the session ends with after the verdict; None where it goes on."""
         self.discarded = 0
@@ -67,10 +69,10 @@ class Content:
             return b""
         return body
 
-    def spoil(self, verdict: bytes, outcome: str | None = None) -> None:
+    def spoil(self, verdict: bytes, outcome: str | None = None, *, upstream: bool = False) -> None:
         """The message is lost: the client will be told `verdict` at its end.  The first verdict stays."""
         if not self.verdict:
-            self.verdict, self.outcome = verdict, outcome
+            self.verdict, self.outcome, self.upstream = verdict, outcome, upstream
 
     def _checked(self, body: bytes) -> bytes:
         before = copy(self._keeper)

@@ -149,6 +149,7 @@ class MailServer:
         self.recipients = 0
         self.transaction = Transaction.OPEN
         self._messages += 1
+        self._agenda.report("transaction")
         self._asked, self._tally = [command], self._answers.tally
         self._ask(Awaited.MAIL, raw)
 
@@ -246,7 +247,8 @@ class MailServer:
     def _early(self, reply: Reply) -> None:
         believed = reply.negative and reply.code not in _OUR_LOGIN
         closing = "upstream_421" if reply.code == 421 else None
-        self._content.spoil(reply.format(utf8=self._utf8) if believed else LOST_IN_DATA, closing)
+        words = reply.format(utf8=self._utf8) if believed else LOST_IN_DATA
+        self._content.spoil(words, closing, upstream=believed)
         self.abandon()
 
     def _on_mail(self, reply: Reply) -> None:
@@ -283,7 +285,7 @@ class MailServer:
     def _on_rset(self, reply: Reply) -> None:
         self.transaction = Transaction.NONE
         if reply.positive:
-            self._replies.settle(reply.format())
+            self._replies.settle(reply.format(), upstream=True)
         else:
             self._replies.settle(OK)
             self.abandon()
@@ -318,7 +320,7 @@ class MailServer:
         if reply.code == 421:
             self.abandon()
             outcome = "upstream_421"
-        self._replies.settle(reply.format(utf8=self._utf8), outcome)
+        self._replies.settle(reply.format(utf8=self._utf8), outcome, upstream=True)
 
     # When it has to be asked again
 

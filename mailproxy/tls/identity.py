@@ -43,6 +43,11 @@ class ServerIdentity:
     key: PrivateKey = field(repr=False)
     names: frozenset[bytes]
 
+    @property
+    def expires_at(self) -> float:
+        """When it ends, in seconds since 1970."""
+        return self.certificate.not_valid_after_utc.timestamp()
+
     def load_into(self, context: SSL.Context) -> None:
         """
         The context shows this certificate with its chain.

@@ -67,6 +67,11 @@ class ListenerTLS:
         """A connection that shows what the client asks for, and judges what it shows."""
         return _Connection(self._contexts.current(), self._verify)
 
+    @property
+    def expires_at(self) -> float:
+        """When the first of the certificates ends, in seconds since 1970."""
+        return self._contexts.current().expires_at
+
     def on_socket(self, connection: socket.socket, judge: object) -> SSL.Connection:  # noqa: ARG002 - its error says why
         """The same for OpenSSL on the socket itself."""
         made = _Connection(self._contexts.current(), self._verify, connection)
@@ -77,10 +82,11 @@ class ListenerTLS:
 
 @frozen(eq=False)
 class _Contexts:
-    """A context for each certificate, the first one's, and the one for each name."""
+    """A context for each certificate, the first one's, and the one for each name; and when the first of them ends."""
 
     default: SSL.Context
     by_name: Mapping[bytes, SSL.Context]
+    expires_at: float
 
     def switch(self, connection: SSL.Connection) -> None:
         """The connection shows the certificate for the name that its client asks for."""
@@ -166,7 +172,7 @@ def _make_contexts(
     made = [_make_context(settings, identity, authorities) for identity in identities]
     for identity, context in zip(identities, made, strict=True):
         by_name = dict.fromkeys(identity.names, context) | by_name  # the first that has a name keeps it
-    contexts = _Contexts(made[0], by_name)
+    contexts = _Contexts(made[0], by_name, min(identity.expires_at for identity in identities))
     contexts.default.set_tlsext_servername_callback(contexts.switch)
     return contexts
 

@@ -184,4 +184,5 @@ class Attempt:
         if self._kept_waiting is not None:
             doing, late = self._kept_waiting
         seconds = round(self._seconds, 1)  # what is left of them, where others were waited for
-        return late(f"no {_LATE[late]} within {seconds:g} s: we were {doing}")
+        seen = () if self.stream is None else self.stream.tls_seen
+        return late(f"no {_LATE[late]} within {seconds:g} s: we were {doing}").having_seen(*seen)

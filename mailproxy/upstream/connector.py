@@ -29,6 +29,7 @@ from mailproxy.errors import (
     Unreachable,
 )
 from mailproxy.names import OUT_OF_RESOURCES, Diagnoses, classify_lookup_failure
+from mailproxy.observe.observation import HoldOffFigures
 from mailproxy.observe.text import printable
 from mailproxy.sockets import connecting
 from mailproxy.tls import ClientTLS, Resumption, StrictClientTLS
@@ -102,6 +103,10 @@ class Connector:
         `seconds`: there is less time than usual.
         """
         return Attempt(self, self._reactor, self._login_seconds if seconds is None else seconds).start()
+
+    def held_off(self) -> HoldOffFigures:
+        """Whether mail server and login are left alone at the moment."""
+        return HoldOffFigures(server=self._reach.held_off, login=self._trials.held_off)
 
     async def channel(self) -> Channel:
         """What a connection would be made with now; the same object as long as nothing has changed."""

@@ -7,7 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
+from mailproxy.observe.observation import PoolFigures
 from mailproxy.upstream.stream import UpstreamStream
 
 
@@ -23,10 +25,12 @@ class Direct:
     def __init__(self, connect: Callable[[], Deferred[UpstreamStream]], quit_seconds: float) -> None:
         self._connect = connect
         self._quit_seconds = quit_seconds
+        self._opening = self._in_use = self._made = 0
 
     def open(self, *, fresh: bool = False) -> Deferred[UpstreamStream]:  # noqa: ARG002 - every one is
         """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
-        return self._connect()
+        self._opening += 1
+        return self._connect().addBoth(self._opened)
 
     def take_back(
         self,
@@ -40,6 +44,21 @@ class Direct:
     ) -> None:
         """The session is done with it: the mail server hears our farewell."""
         stream.release(self._quit_seconds)
+
+    def figures(self) -> PoolFigures:
+        """How it is at this moment; nothing is kept, and nobody waits for others."""
+        return PoolFigures(in_use=self._in_use, opening=self._opening, made=self._made)
+
+    def _opened(self, result: UpstreamStream | Failure) -> UpstreamStream | Failure:
+        self._opening -= 1
+        if isinstance(result, UpstreamStream):
+            self._made += 1
+            self._in_use += 1
+            result.gone = self._gone
+        return result
+
+    def _gone(self, _: UpstreamStream) -> None:
+        self._in_use -= 1
 
     def known(self) -> object:
         """What the mail server offers is found out by each session itself."""

@@ -61,7 +61,7 @@ class HoldOff:
         Raises:
             MailProxyError: it may not, yet: the failure, said anew.
         """
-        if self._error is not None and (self._probe is not None or self._clock.seconds() < self._backoff.until):
+        if self._error is not None and self.active:
             raise copied(self._error, str(self._error))
 
     def enter(self, who: object) -> None:
@@ -87,6 +87,11 @@ class HoldOff:
         if who is self._probe:
             self._probe = None
 
+    @property
+    def active(self) -> bool:
+        """Whether it is left alone at the moment."""
+        return self._error is not None and (self._probe is not None or self._clock.seconds() < self._backoff.until)
+
     def clear(self) -> None:
         """It worked, or it is about something else now: the next failure is a first one again."""
         self._error = self._probe = None
@@ -94,8 +99,10 @@ class HoldOff:
 
 
 def repeated(error: E) -> E:
-    """The failure as it is told to those who did not try themselves."""
-    return copied(error, f"not tried again so soon: {error}")
+    """The failure as it is told to those who did not try themselves, and so have seen nothing."""
+    fresh = copied(error, f"not tried again so soon: {error}")
+    fresh.seen = ()
+    return fresh
 
 
 def copied(error: E, text: str) -> E:

@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 
 from mailproxy.deadline import Deadline
 from mailproxy.errors import MailProxyError
+from mailproxy.observe.observation import PoolFigures
 from mailproxy.upstream.channel import Channel
 from mailproxy.upstream.claims import Claim, Claims
 from mailproxy.upstream.hosted import most_connections
@@ -121,6 +122,7 @@ class Pool:
         self._known = Known(clock)
         self._warm_from: float | None = None
         """From then on connections are kept ready; None before anybody has wanted one."""
+        self._made_so_far = self._reused_so_far = 0
         self._closed = False
         self._serving = False
         self._sweep = Deadline(clock)
@@ -171,6 +173,17 @@ class Pool:
     def known(self) -> object:
         """What the mail server has offered lately, or None."""
         return self._known.look()
+
+    def figures(self) -> PoolFigures:
+        """How it is at this moment."""
+        return PoolFigures(
+            resting=len(self._resting),
+            in_use=len(self._streams) - len(self._resting),
+            opening=len(self._attempts),
+            waiting=len(self._claims),
+            made=self._made_so_far,
+            reused=self._reused_so_far,
+        )
 
     def close(self) -> None:
         """Nobody will ask any more: what rests says goodbye, and what comes back will."""
@@ -242,6 +255,7 @@ class Pool:
             claim = self._claims.first(resting.stream) if self._in_time(resting) else None
             if claim is not None:
                 self._stop_resting(resting)
+                self._reused_so_far += resting.stream.reused
                 claim.serve(resting.stream)
                 return True
         return False
@@ -291,6 +305,7 @@ class Pool:
         assert stream.channel is not None
         self._known.learn(stream.channel.login.destination, stream.capabilities)
         self._streams[stream] = None
+        self._made_so_far += 1
         stream.born = self._clock.seconds()
         stream.gone = self._ended
         self._free(stream, begun)
@@ -325,6 +340,7 @@ class Pool:
         claim = self._claims.first(stream, begun)
         if claim is not None:
             stream.rest(None)
+            self._reused_so_far += stream.reused
             claim.serve(stream)
         elif self._closed:
             stream.release(self._quit_seconds)

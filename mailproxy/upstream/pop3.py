@@ -108,9 +108,8 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         try:
             while not self.ready.called and (line := self._lines.next_line()) is not None:
                 if self._completes(line) and len(self._lines):
-                    raise Violation(
-                        f"the mail server spoke out of turn: it said more than asked while we were {self.doing}"
-                    )
+                    sentence = f"the mail server spoke out of turn: it said more than asked while we were {self.doing}"
+                    raise Violation(sentence).having_seen("upstream_desync")
                 self._client.lineReceived(line)
         except WireError as error:
             self.fail(Violation(f"while {self.doing}: {error}"))
@@ -129,7 +128,7 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         if self.state == "LONG":
             return line == b"."
         if self.state == "WAITING" or self._handshaking:
-            raise Violation("the mail server spoke out of turn")
+            raise Violation("the mail server spoke out of turn").having_seen("upstream_desync")
         if self.state == "SASL" and line.startswith(b"+") and line[1:2] in (b"", b" "):
             return True
         self._status = parse_status(line)
@@ -166,6 +165,8 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
             return
         if failure.check(WireError):
             failure = Failure(Violation(f"while {self.doing}: {failure.getErrorMessage()}"))
+        if isinstance(failure.value, MailProxyError):
+            failure.value.having_seen(*self.tls_seen)
         self.abort()
         self.ready.errback(failure)
 
@@ -206,7 +207,8 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
         try:
             await self._client.sendShort(b"STLS", None)
         except ServerErrorResponse:
-            raise LacksTLS(f"the mail server refused STLS: {self._said()}") from None
+            refused = LacksTLS(f"the mail server refused STLS: {self._said()}")
+            raise refused.having_seen("upstream_starttls_refused") from None
         self._lines = LineBuffer(MAX_LINE_OCTETS)
         self.begin_tls(self._tls)
         await self._tls_up

@@ -52,6 +52,11 @@ class Reach:
         self._turn_to(destination)
         self._hold_off.check()
 
+    @property
+    def held_off(self) -> bool:
+        """Whether the mail server is left alone at the moment."""
+        return self._hold_off.active
+
     def enter(self, destination: Destination, who: object) -> None:
         """
         `who` tries it; `leave` must follow.

@@ -95,16 +95,15 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
 
     def _take(self, reply: Reply) -> None:
         if not self._asked or self._handshaking:
-            self.fail(Violation("the mail server spoke out of turn"))
+            self.fail(Violation("the mail server spoke out of turn").having_seen("upstream_desync"))
             return
         self._asked = False
         self._reply = reply
         if reply.code not in self._expected:
             self._failresponse(reply.code, reply.text)
         elif self._parser.pending:
-            self.fail(
-                Violation(f"the mail server spoke out of turn: it said more than asked while we were {self.doing}")
-            )
+            sentence = f"the mail server spoke out of turn: it said more than asked while we were {self.doing}"
+            self.fail(Violation(sentence).having_seen("upstream_desync"))
         else:
             self._okresponse(reply.code, reply.text)
 
@@ -152,7 +151,8 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
             self.authenticate(code, resp, items)
 
     def esmtpTLSFailed(self, code: int = -1, resp: bytes | None = None) -> None:  # noqa: ARG002, D102 - Twisted's
-        self.fail(LacksTLS(f"the mail server refused STARTTLS: {self._said()}"))
+        refused = LacksTLS(f"the mail server refused STARTTLS: {self._said()}")
+        self.fail(refused.having_seen("upstream_starttls_refused"))
 
     def esmtpState_starttls(self, code: int, resp: bytes) -> None:  # noqa: ARG002, D102 - Twisted's
         self._offered = Extensions(b"", {})

@@ -140,7 +140,7 @@ class UpstreamStream:
         The login is done; `pending` octets behind its last reply were asked for by nobody.
         """
         if pending:
-            self.fail(Violation("the mail server spoke out of turn after the login"))
+            self.fail(Violation("the mail server spoke out of turn after the login").having_seen("upstream_desync"))
         elif not self.ready.called:
             if self.secured:
                 keep_session(self.transport)
@@ -151,7 +151,14 @@ class UpstreamStream:
         """The login has failed for this reason, the first one counts; the connection ends at once."""
         self.abort()
         if not self.ready.called:
-            self.ready.errback(error)
+            self.ready.errback(error.having_seen(*self.tls_seen))
+
+    @property
+    def tls_seen(self) -> tuple[str, ...]:
+        """What has become of TLS, in the words of the statistics; nothing where it was not begun."""
+        if self.secured:
+            return ("upstream_tls",)
+        return ("upstream_tls_failed",) if self._handshaking else ()
 
     def _cancelled(self, _ready: object) -> None:
         self.abort()
@@ -207,7 +214,7 @@ class UpstreamStream:
         if owner is not None:
             owner.upstream_lost(ConnectionLost("the mail server closed the connection"))
         elif not self.ready.called:
-            self.ready.errback(self._login_lost(reason))
+            self.ready.errback(self._login_lost(reason).having_seen(*self.tls_seen))
 
     def _login_lost(self, reason: Failure) -> MailProxyError:
         if isinstance(reason.value, ConnectionClosed):

@@ -68,6 +68,11 @@ class Trials:
         if login.credentials is not None:
             await self._about(_same(login)).enter(who)
 
+    @property
+    def held_off(self) -> bool:
+        """Whether a login is left alone at the moment."""
+        return any(about.held_off for about in self._known.values())
+
     def leave(self, login: Login, who: Contender, error: BaseException | None, *, late: bool = False) -> None:
         """The attempt is over; None is success.  `late` says that the mail server used up the time for it."""
         known = self._known.get(_same(login))
@@ -99,6 +104,11 @@ class _Known:
     def in_use(self) -> bool:
         """Whether an attempt tries it, or waits for one."""
         return bool(self._trying or self._waiting)
+
+    @property
+    def held_off(self) -> bool:
+        """Whether nobody may try it, or but one to see."""
+        return self._hold_off.active
 
     async def enter(self, who: Contender) -> None:
         """As `Trials.enter`."""

@@ -4,12 +4,16 @@ What listeners have counted, as part of a message.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
+
 from mailproxy.destination.model import MailProtocol
-from mailproxy.observe.counters import Counters
+from mailproxy.observe.counters import BY_WORD, Counters, Durations, Octets
+from mailproxy.observe.histogram import SECONDS, Histogram
 from mailproxy.recipes import Identity
 
 MAX_LISTENERS = 200
@@ -30,7 +34,13 @@ def format_counts(counts: Counts) -> list[Any]:
     return [
         [
             [who.destination, who.tenant, who.service, who.protocol.value],
-            [counters.sessions, counters.active, counters.outcomes, counters.events, counters.turned_away],
+            [
+                counters.sessions,
+                counters.active,
+                *[getattr(counters, name) for name in BY_WORD],
+                list(attrs.astuple(counters.octets)),
+                [[each.counts, each.total] for each in attrs.astuple(counters.durations, recurse=False)],
+            ],
         ]
         for who, counters in counts.items()
     ]
@@ -56,8 +66,21 @@ def _identity(raw: object) -> Identity:
 
 
 def _counters(raw: object) -> Counters:
-    sessions, active, outcomes, events, turned_away = _list(raw, [5])
-    return Counters(_number(sessions), _number(active), _words(outcomes), _words(events), _words(turned_away))
+    sessions, active, *by_word, octets, durations = _list(raw, [4 + len(BY_WORD)])
+    return Counters(
+        _number(sessions),
+        _number(active),
+        **{name: _words(words) for name, words in zip(BY_WORD, by_word, strict=True)},
+        octets=Octets(*map(_number, _list(octets, [len(attrs.fields(Octets))]))),
+        durations=Durations(*map(_histogram, _list(durations, [len(attrs.fields(Durations))]))),
+    )
+
+
+def _histogram(raw: object) -> Histogram:
+    counts, total = _list(raw, [2])
+    if not isinstance(total, int | float) or isinstance(total, bool) or not 0 <= total < math.inf:
+        raise ValueError("a sum of durations is no number")
+    return Histogram([_number(each) for each in _list(counts, [len(SECONDS) + 1])], float(total))
 
 
 def _words(raw: object) -> Counter[str]:

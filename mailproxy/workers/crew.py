@@ -219,7 +219,8 @@ class Crew:
 def _failed(failure: Failure, seat: Seat) -> None:
     """A mistake of ours: another worker may have more luck."""
     _log.failure("internal error while a worker started", failure)
-    if seat.mate is not None:
-        seat.mate.kill("could not be started")
-        if seat.mate.pid is None:
-            seat.mate.end("no process")
+    mate = seat.mate
+    if mate is not None:
+        mate.kill("could not be started")  # after which the seat may be free already
+        if mate.pid is None and not mate.over.called:
+            mate.end("no process")

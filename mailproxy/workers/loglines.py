@@ -6,6 +6,7 @@ Where the log is a file that is rotated, or the system's, only one process can w
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -17,8 +18,8 @@ from zope.interface import implementer
 MAX_LINE_OCTETS = 65_536
 """A longer line is cut into several."""
 
-# 2026-11-21T14:00:17+0000 [mailproxy.session#info] acme/smtp: session 1-000001 from 127.0.0.1:49202: ended: quit
-_LINE = re.compile(r"\S+ \[([\w.-]{1,100})#(debug|info|warn|error|critical)\] (.*)", re.DOTALL)
+_LEVELS = frozenset(level.name for level in LogLevel.iterconstants())
+_NAME = re.compile(r"[\w.-]{1,100}")
 
 
 @implementer(IProcessProtocol)
@@ -63,10 +64,23 @@ class LogLines:
 
 
 def _emit(line: bytes) -> None:
-    """The line is in our log; one that does not look like a line of a log is what an interpreter says at its end."""
-    text = line.decode("utf-8", "backslashreplace")
-    found = _LINE.fullmatch(text)
-    if found is None:
-        Logger(namespace="mailproxy.workers").warn("{text}", text=text)
-    else:
-        Logger(namespace=found[1]).emit(LogLevel.levelWithName(found[2]), "{text}", text=found[3])
+    """The line is in our log; one that is no line of a log is what an interpreter says at its end."""
+    said = _parse(line)
+    if said is None:
+        Logger(namespace="mailproxy.workers").warn("{text}", text=line.decode("utf-8", "backslashreplace"))
+        return
+    text = said["text"] + "".join(f"\n\t{each}" for each in said.get("traceback", "").splitlines())
+    level = LogLevel.levelWithName(said["level"])
+    Logger(namespace=said["namespace"]).emit(level, "{text}", text=text, log_line=said)
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    """What a worker's log has in a line, see `observe.logs`; None if that is something else."""
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(said, dict) or not isinstance(said.get("traceback", ""), str):
+        return None
+    known = isinstance(said.get("text"), str) and said.get("level") in _LEVELS
+    return said if known and _NAME.fullmatch(str(said.get("namespace"))) else None

@@ -14,9 +14,9 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     globalLogBeginner,
-    textFileLogObserver,
 )
 
+from mailproxy.observe.logs import LogWriter
 from mailproxy.observe.sessions import numbers
 from mailproxy.workers.board import Board
 from mailproxy.workers.channel import One
@@ -28,11 +28,14 @@ CHANNEL = 3
 BOARD = 4
 """That of the board."""
 
+PIPE, STDOUT = "pipe", "stdout"
+"""Where the log goes: to the supervisor, which tells it, or to where the supervisor's own goes."""
+
 
 def main() -> int:
     """The worker has run to its end; the exit status."""
-    _begin_log()
-    number, seat = map(int, sys.argv[1:])
+    number, seat = map(int, sys.argv[1:3])
+    _begin_log(through_pipe=sys.argv[3] == PIPE)
     numbers.worker = f"{number}-"
     from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
 
@@ -48,9 +51,11 @@ def _run(reactor: Any, seat: int) -> int:
     return worker.status
 
 
-def _begin_log() -> None:
-    """Lines as those of twistd; what listeners say is said by the supervisor, once for all workers."""
-    predicate = LogLevelFilterPredicate()
+def _begin_log(*, through_pipe: bool) -> None:
+    """
+    Lines as those of the supervisor, or such as it reads; what listeners say is said by it, once for all workers.
+    """
+    writer = LogWriter(sys.stdout, form="json" if through_pipe else None)
+    predicate = LogLevelFilterPredicate(LogLevel.debug)  # the writer knows what else is told
     predicate.setLogLevelForNamespace("mailproxy.listeners", LogLevel.warn)
-    predicate.setLogLevelForNamespace("", LogLevel.info)
-    globalLogBeginner.beginLoggingTo([FilteringLogObserver(textFileLogObserver(sys.stdout), [predicate])])
+    globalLogBeginner.beginLoggingTo([FilteringLogObserver(writer, [predicate])])

@@ -17,7 +17,7 @@ from mailproxy.workers.board import Board
 from mailproxy.workers.channel import One
 from mailproxy.workers.loglines import LogLines
 from mailproxy.workers.mate import Mate
-from mailproxy.workers.program import BOARD, CHANNEL
+from mailproxy.workers.program import BOARD, CHANNEL, PIPE, STDOUT
 
 Spawn = Callable[[Mate], None]
 """
@@ -42,6 +42,7 @@ def spawner(reactor: Any, environ: Mapping[str, str], board: Board, *, log_throu
         log_through_us: whether their lines go into our log; else they write to our standard output by themselves.
     """
     environment = _environment(environ)
+    goes_to = PIPE if log_through_us else STDOUT
 
     def spawn(mate: Mate) -> None:
         ours, theirs = socket.socketpair()
@@ -51,7 +52,7 @@ def spawner(reactor: Any, environ: Mapping[str, str], board: Board, *, log_throu
             reactor.spawnProcess(
                 LogLines(mate) if log_through_us else mate,
                 sys.executable,
-                [sys.executable, "-P", "-m", "mailproxy.workers", str(mate.number), str(mate.seat)],
+                [sys.executable, "-P", "-m", "mailproxy.workers", str(mate.number), str(mate.seat), goes_to],
                 env=environment,
                 childFDs=opened | (_PIPES if log_through_us else _OURS),
             )

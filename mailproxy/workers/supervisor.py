@@ -20,6 +20,7 @@ from mailproxy.drain import Pause
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import endpoint_of
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.observation import Observation
 from mailproxy.recipes import Identity, Order, orders
 from mailproxy.reload import Difference
 from mailproxy.service import FAREWELL_SECONDS, own_names, problems_of_change
@@ -113,6 +114,11 @@ class Supervisor(Service):
         """What the listeners have counted in all workers, those included that are gone."""
         return self._crew.ledger.totals()
 
+    def observations(self) -> list[Observation]:
+        """What an operator sees of each listener; the state of what it uses is known in the workers alone."""
+        totals = self.counters()
+        return [_observation(held.order, totals) for held in self.listeners]
+
     def privilegedStartService(self) -> None:
         """
         Every socket is open; else the reasons are logged and the exit status is 1, so that nobody takes a part for the
@@ -189,6 +195,12 @@ class Supervisor(Service):
 
     def _hold(self, order: Order) -> Held:
         return Held(endpoint_of(self._reactor, order.endpoint), order)
+
+
+def _observation(order: Order, totals: Mapping[Identity, Counters]) -> Observation:
+    who = order.recipe.identity
+    counters = totals.get(who, Counters())
+    return Observation(who.protocol.value, who.destination, who.tenant, order.stat_prefix, counters)
 
 
 def _fail(reactor: Any) -> None:

@@ -23,7 +23,7 @@ from mailproxy.deadline import Deadline
 from mailproxy.errors import ConfigError
 from mailproxy.listeners import Listener
 from mailproxy.observe.counters import Counters
-from mailproxy.process import forget_threads, spare_the_collector, wait_for_no_thread
+from mailproxy.process import follow, forget_threads, spare_the_collector, wait_for_no_thread
 from mailproxy.recipes import Identity
 from mailproxy.service import Endpoints, Proxy, make_service
 from mailproxy.workers.board import Board
@@ -129,6 +129,7 @@ class Worker:
         if problems:
             return problems
         wait_for_no_thread(self._reactor)
+        follow(config)
         try:
             proxy = self._make(config, self._reactor, self._sockets.endpoint)
         except ConfigError as error:
@@ -149,6 +150,7 @@ class Worker:
 
     async def _commit(self, _: Message) -> list[str]:
         self._running.commit()
+        follow(self._running.config)
         self._sockets.drop()
         self._follow()
         return []

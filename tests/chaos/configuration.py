@@ -43,6 +43,10 @@ login_longest_seconds = 2
 connect_first_seconds = 0.2
 connect_longest_seconds = 1
 
+[log]
+format = "text"
+fold_seconds = 0
+
 [smtp]
 max_message_octets = {max_message_octets}
 {mistake}

@@ -1,6 +1,7 @@
 """What the log says of a session: who, where, what; nothing raw, nothing twice."""
 
 import pytest
+from twisted.internet.task import Clock
 from twisted.logger import Logger, LogLevel, formatEvent
 from twisted.python.failure import Failure
 
@@ -32,7 +33,7 @@ class Book:
 )
 def test_every_line_names_destination_and_tenant(tenant, more, label):
     book = Book(tenant=tenant, **more)
-    book.listener.emit(LogLevel.info, "listening", port=25)
+    book.listener.emit(LogLevel.info, "listening", log_event="listening_on", port=25)
     assert book.last == (LogLevel.info, f"{label}: listening")
     event = book.events[0]
     assert (event["label"], event["destination"], event["tenant"], event["port"]) == (label, "dest", tenant, 25)
@@ -164,3 +165,57 @@ def test_no_tls_with_a_client_is_told_and_nobodys_fault():
 def test_numbers_count_up_and_a_worker_says_which_one_it_is():
     alone, worker = Numbers(), Numbers("12-")
     assert [alone.next(), alone.next(), worker.next()] == ["000001", "000002", "12-000001"]
+
+
+def test_what_is_the_case_twice_in_a_session_counts_once():
+    listener = Book().listener
+    first, second = listener.session("x"), listener.session("y")
+    first.report("bad_line", {})
+    first.report("bad_line", {})
+    assert (listener.counters.events["bad_line"], listener.counters.seen) == (2, {"bad_line": 1})
+    second.report("bad_line", {})
+    assert listener.counters.seen == {"bad_line": 2}
+
+
+def test_what_an_error_has_seen_counts_for_the_session_that_met_it():
+    listener = Book().listener
+    session = listener.session("x")
+    session.failed(Unreachable("no connection").having_seen("upstream_tls"), "login")
+    session.opened(secured=True)
+    session.tls_failed("client went away")
+    assert listener.counters.seen == {"upstream_tls": 1, "downstream_tls_failed": 1}
+
+
+def test_durations_are_measured_once_each():
+    clock = Clock()
+    clock.advance(100)
+    listener = Book(clock=clock).listener
+    session = listener.session("x")
+    took = listener.counters.durations
+    session.opening()
+    clock.advance(2)
+    session.opened(secured=False)
+    session.report("transaction", {})
+    session.asked(10)
+    clock.advance(3)
+    session.answered(5)
+    session.asked(10)
+    session.answered(7)
+    clock.advance(4)
+    session.report("message", {})
+    session.report("message", {})
+    session.ended("quit")
+    assert [each.total for each in (took.upstream_ready, took.first_reply, took.transaction, took.session)] == [
+        2,
+        3,
+        7,
+        9,
+    ]
+    assert [sum(each.counts) for each in (took.upstream_ready, took.first_reply, took.transaction)] == [1, 1, 1]
+    assert (listener.counters.octets.to_server, listener.counters.octets.from_server) == (20, 12)
+
+
+def test_a_message_whose_beginning_nobody_has_seen_takes_no_time():
+    listener = Book().listener
+    listener.session("x").report("message", {})
+    assert sum(listener.counters.durations.transaction.counts) == 0

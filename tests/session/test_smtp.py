@@ -708,7 +708,7 @@ def test_the_owner_conceals_what_no_reply_may_tell():
 @pytest.mark.parametrize("leaves", ["", "gone\n"])
 def test_the_reply_to_a_message_is_reported_also_when_its_client_has_left(leaves):
     for reply in ("250 queued", "554 no"):
-        assert play(CONTENT + f"C: .\nm: .\\r\\n\n{leaves}U: {reply}").reports == ["message"]
+        assert play(CONTENT + f"C: .\nm: .\\r\\n\n{leaves}U: {reply}").reports == ["transaction", "message"]
 
 
 def test_discarding_is_bounded():

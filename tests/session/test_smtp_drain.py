@@ -224,7 +224,7 @@ def test_an_unknown_delivery_is_reported():
 
 def test_nothing_that_is_cut_off_is_an_unknown_delivery():
     script = play(EHLO + MAIL + RCPT + DATA + "C: part\nM: part\ncut\n" + CUT_OFF)
-    assert script.reports == []
+    assert script.reports == ["transaction"]
 
 
 # At any step of anything

@@ -296,9 +296,10 @@ def test_handshakes_and_mail_without_tls_are_counted():
     assert play(GREETING + STARTTLS + "secured\n" + "C: MAIL FROM:<a@x>\nopen\n", OFFERED).reports == [
         "bad_ehlo",
         "downstream_tls",
+        "transaction",
     ]
     twice = "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nU: 550 no\nS: 550 no\n" * 2
-    assert play(EHLO + twice, OFFERED).reports == ["esmtp_unencrypted"]
+    assert play(EHLO + twice, OFFERED).reports == ["esmtp_unencrypted", "transaction", "transaction"]
     assert play(GREETING, IMPLICIT).reports == ["downstream_tls"]
 
 

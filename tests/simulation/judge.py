@@ -14,6 +14,7 @@ What must not be, and who looks: here when all is over and in every event that i
     memory is bounded, and given back                    `_base_line`, with what `scales.weigh` has found
     no secret and no control character is logged         `log_event`; nor told to a client: `clients.look_back`
     a session has one outcome and one place              `_outcomes`, `door.Doorkeeper`
+    ... and so at any moment                             `counts`, whenever something is logged or sessions are weighed
     a login is not pressed                               `ledger.Ledger`
     a drain cuts nobody off, and comes to its end        `clients.MailClient.expects_drain`, `operator.Operator`
     another configuration is in use at once, or not      `operator.Operator.reload`
@@ -40,6 +41,7 @@ MOST_KEPT = 90_000
 
 def log_event(world, event):
     """No secret, no control character, no fault of the proxy's own."""
+    counts(world)
     text = formatEvent(event)
     world.note("log", text.replace(str(world.config.path.parent), "."))
     if event.get("log_failure") is not None:
@@ -50,6 +52,13 @@ def log_event(world, event):
         world.forbid(f"a secret was logged: {text}")
     elif CONTROL.search(text):
         world.forbid(f"an event with control characters was logged: {text!r}")
+
+
+def counts(world):
+    """Every session of every listener is active or has one outcome, and nobody counts otherwise."""
+    for log in world.logs:
+        if not log.counters.adds_up:
+            world.forbid(f"{log.label}: sessions, active ones and outcomes do not add up: {log.counters}")
 
 
 def at_rest(world):
@@ -95,10 +104,24 @@ def _outcomes(world):
             world.forbid(f"{log.label}: sessions and outcomes differ: {counters}")
         if counters.outcomes["internal_error"]:
             world.forbid(f"{log.label}: internal_error")
+        _measured(world, log)
     if total != len(world.clients):
         world.forbid(f"{len(world.clients)} clients made {total} sessions")
     if world.door.taken() or world.service._rooms.taken:
         world.forbid(f"places are left that nobody has: {world.service._rooms.taken}")
+
+
+def _measured(world, log):
+    """What was measured is there as often as what it was measured of."""
+    counters = log.counters
+    durations = counters.durations
+    if sum(durations.session.counts) != counters.sessions - sum(counters.turned_away.values()):
+        world.forbid(f"{log.label}: {sum(durations.session.counts)} sessions were measured: {counters}")
+    delivered = counters.replies["upstream.content.2xx"]
+    if sum(durations.transaction.counts) > counters.events["transaction"] or delivered > counters.events["message"]:
+        world.forbid(f"{log.label}: more ends of transactions than transactions: {counters}")
+    if any(number > counters.sessions for number in counters.seen.values()):
+        world.forbid(f"{log.label}: more was the case than there were sessions: {counters}")
 
 
 def _pop3_quits(world):

@@ -292,6 +292,7 @@ class World:
 
     def weigh(self):
         """Every session is looked at for what it keeps."""
+        judge.counts(self)
         for seat in self.door.taken():
             self.heaviest = max(self.heaviest, weigh(seat.protocol))
 

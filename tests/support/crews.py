@@ -4,11 +4,24 @@ Workers without a process: what they are told, and what they say.
 
 from __future__ import annotations
 
+from collections import Counter
+
 from twisted.internet.error import ProcessDone, ProcessTerminated
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
+from mailproxy.destination.model import MailProtocol
+from mailproxy.observe.counters import Counters
+from mailproxy.recipes import Identity
+from mailproxy.workers.counts import format_counts
 from mailproxy.workers.frames import Frames, format_frame
+
+
+def counts(who, sessions, active, **outcomes):
+    """What a worker tells of one listener."""
+    destination, tenant, service, protocol = who
+    identity = Identity(destination, tenant, service, MailProtocol(protocol))
+    return format_counts({identity: Counters(sessions, active, Counter(outcomes))})
 
 
 class Reactor(Clock):

@@ -148,6 +148,10 @@ class Household:
 
 
 _SERVICE = """
+[log]
+format = "text"
+fold_seconds = 0
+
 [destination_services.local]
 directory = "destinations"
 """

@@ -85,6 +85,10 @@ _SERVICES = """\
 ca_files = ["{ca_file}"]
 platform = false
 
+[log]
+format = "text"
+fold_seconds = 0
+
 [destination_services.files]
 directory = "destinations"
 

@@ -185,6 +185,42 @@ def pop3_lines() -> set[str]:
     return found
 
 
+_LOGS = {"debug", "info", "warn", "error", "critical", "failure"}
+"""What a Logger is told to do."""
+
+
+def log_sentences() -> set[tuple[str, str]]:
+    """The sentence of every line that is not a session's or a listener's own, with its namespace."""
+    found = set()
+    for root in trees():
+        for call, around in calls([root]):
+            target = getattr(call.func, "value", None)
+            if callee(call) in _LOGS and isinstance(target, ast.Name) and target.id == "_log":
+                (sentence,) = _plain_texts(call.args[0], around)
+                found.add((sentence, _namespace(root)))
+    return found
+
+
+def _plain_texts(node: ast.AST, around: ast.AST) -> list[str]:
+    """What a constant is, or the local name of one."""
+    if isinstance(node, ast.Name):
+        return [text for each in _assigned(node.id, around) for text in _plain_texts(each, around)]
+    assert isinstance(node, ast.Constant), ast.dump(node)
+    return [str(node.value)]
+
+
+def _namespace(root: ast.Module) -> str:
+    """That of a module's Logger."""
+    (found,) = [
+        keyword.value.value
+        for node in root.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call) and callee(node.value) == "Logger"
+        for keyword in node.value.keywords
+        if keyword.arg == "namespace" and isinstance(keyword.value, ast.Constant)
+    ]
+    return str(found)
+
+
 @cache
 def sentences() -> frozenset[str]:
     """Every text in the code that may become one of the log's."""

@@ -8,7 +8,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mailproxy.workers.board import Board
 from mailproxy.workers.crew import HURRY_SECONDS, KILLED_SECONDS, MAX_FAILED_STARTS, STEADY_SECONDS, Crew
-from tests.support.crews import Reactor, Spawner
+from tests.support.crews import Reactor, Spawner, counts
 from tests.support.proxies import Followed
 
 
@@ -86,7 +86,7 @@ def test_all_start_and_are_complete(crew, spawner, lines):
 
 def test_a_worker_that_dies_is_replaced_by_one_with_another_number(crew, clock, spawner, lines):
     crew.start()
-    spawner.processes[1].say({"counts": [[["d", None, "s", "smtp"], [3, 2, {"quit": 1}, {}, {}]]]})
+    spawner.processes[1].say({"counts": counts(["d", None, "s", "smtp"], 3, 2, quit=1)})
     spawner.processes[1].end(signal=signal.SIGKILL)
     words = "worker 2 has ended: signal SIGKILL; sessions lost: 2; another one starts in 0.5 s"
     assert lines[-1] == (LogLevel.error, words)

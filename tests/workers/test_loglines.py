@@ -3,9 +3,13 @@
 import pytest
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
+from mailproxy.observe.logs import json_line
 from mailproxy.workers.loglines import MAX_LINE_OCTETS, LogLines
 
-LINE = b"2026-11-21T14:00:17+0000 [mailproxy.session#info] acme/x: session 1-000001 {from} here: ended: quit\n"
+LINE = (
+    b'{"time":"2026-11-21T14:00:17.204Z","level":"info","event":"ended","namespace":"mailproxy.session",'
+    b'"text":"acme/x: session 1-000001 {from} here: ended: quit","outcome":"quit"}\n'
+)
 SAID = ("mailproxy.session", LogLevel.info, "acme/x: session 1-000001 {from} here: ended: quit")
 
 
@@ -46,7 +50,21 @@ def test_lines_are_put_together_again_each_stream_for_itself(said):
     assert len(said) == 2
 
 
-@pytest.mark.parametrize("line", [b"\tTraceback", b"Fatal Python error: \xff", b"x [a#b] c", b"x [a#loud] y", b""])
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"\tTraceback",
+        b"Fatal Python error: \xff",
+        b"[" * 60_000,
+        b"[]",
+        b"{}",
+        b'{"text":"x","level":"loud","namespace":"a"}',
+        b'{"text":"x","level":"info","namespace":"a b"}',
+        b'{"text":1,"level":"info","namespace":"a"}',
+        b'{"text":"x","level":"info","namespace":"a","traceback":1}',
+        b"",
+    ],
+)
 def test_other_words_come_as_they_are(said, line):
     LogLines(Inner()).childDataReceived(2, line + b"\n")
     ((name, level, text),) = said
@@ -72,3 +90,16 @@ def test_everything_else_is_for_the_worker():
     lines.processExited("reason")
     lines.processEnded("reason")
     assert inner.heard == ["process", "reason"]
+
+
+def test_a_traceback_comes_along_and_a_line_for_programs_stays_what_it_was(said):
+    lines = LogLines(Inner())
+    line = b'{"text":"oh","level":"warn","namespace":"a","traceback":"Traceback\\n  x","fields":{"y":1}}\n'
+    events = []
+    globalLogPublisher.addObserver(events.append)
+    try:
+        lines.childDataReceived(2, line)
+    finally:
+        globalLogPublisher.removeObserver(events.append)
+    assert said == [("a", LogLevel.warn, "oh\n\tTraceback\n\t  x")]
+    assert json_line(events[0]).encode() == line

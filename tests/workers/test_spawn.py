@@ -10,7 +10,7 @@ import mailproxy
 from mailproxy.workers.board import Board
 from mailproxy.workers.loglines import LogLines
 from mailproxy.workers.mate import Mate
-from mailproxy.workers.program import BOARD, CHANNEL
+from mailproxy.workers.program import BOARD, CHANNEL, STDOUT
 from mailproxy.workers.spawn import spawner
 from tests.support.crews import Reactor
 
@@ -54,7 +54,7 @@ def test_a_worker_is_an_interpreter_with_its_number_and_seat(reactor, board, mat
     spawner(reactor, {}, board, log_through_us=False)(mate)
     executable, arguments = reactor.command
     assert executable == sys.executable
-    assert arguments == [sys.executable, "-P", "-m", "mailproxy.workers", "7", "3"]
+    assert arguments == [sys.executable, "-P", "-m", "mailproxy.workers", "7", "3", STDOUT]
     assert reactor.protocol is mate
     assert reactor.adopted == [mate.channel]
 

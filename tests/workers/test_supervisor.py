@@ -14,7 +14,7 @@ from mailproxy.errors import ConfigError
 from mailproxy.workers.board import Board
 from mailproxy.workers.held import Held
 from mailproxy.workers.supervisor import Supervisor, _fail
-from tests.support.crews import Spawner
+from tests.support.crews import Spawner, counts
 from tests.support.ports import free_port
 from tests.support.proxies import Followed, Site
 
@@ -318,10 +318,12 @@ async def test_the_wait_before_the_end_is_ours_and_can_be_cut_short(start, spawn
 async def test_the_counts_of_all_workers_are_summed_and_told_at_the_end(start, spawner, lines):
     supervisor = await start(one=endpoint(free_port()))
     who = ["one", "acme", "local", "smtp"]
-    spawner.processes[0].say({"counts": [[who, [5, 2, {"quit": 3}, {"message": 1}, {}]]]})
-    spawner.processes[1].say({"counts": [[who, [7, 0, {"quit": 7}, {}, {}]]]})
+    spawner.processes[0].say({"counts": counts(who, 5, 2, quit=3)})
+    spawner.processes[1].say({"counts": counts(who, 7, 0, quit=7)})
     (total,) = supervisor.counters().values()
-    assert (total.sessions, total.active, total.outcomes, total.events) == (12, 2, {"quit": 10}, {"message": 1})
+    assert (total.sessions, total.active, total.outcomes) == (12, 2, {"quit": 10})
+    (seen,) = supervisor.observations()
+    assert (seen.stat_prefix, seen.counters, seen.state) == ("one-acme", total, None)
     spawner.processes[0].end(signal=signal.SIGKILL)
     await supervisor.stopService()
     assert (LogLevel.info, "stopping; sessions: 0") in lines

@@ -16,6 +16,7 @@ from mailproxy.workers.board import Board
 from mailproxy.workers.frames import Frames, format_frame
 from mailproxy.workers.places import place_of
 from mailproxy.workers.worker import GOODBYE_SECONDS, REPORT_SECONDS, Worker
+from tests.support.crews import counts
 from tests.support.proxies import Site
 
 
@@ -269,7 +270,7 @@ def test_counts_are_told_every_second_and_life_is_shown(started, reactor, transp
     counters.began()
     reactor.advance(REPORT_SECONDS)
     (said,) = hear()
-    assert said == {"counts": [[["two", None, "local", "smtp"], [1, 1, {}, {}, {}]]]}
+    assert said == {"counts": counts(["two", None, "local", "smtp"], 1, 1)}
     reactor.advance(REPORT_SECONDS)
     assert transport.frames.next_message() == {"counts": []}
 
@@ -290,7 +291,7 @@ def test_at_the_end_the_last_counts_are_told_before_the_process_ends(started, wo
     started.listeners[0].factory.log.counters.ended("shutdown")
     assert not transport.closing
     started.over.callback(None)
-    assert hear() == [{"counts": [[["one", None, "local", "smtp"], [1, 0, {"shutdown": 1}, {}, {}]]]}]
+    assert hear() == [{"counts": counts(["one", None, "local", "smtp"], 1, 0, shutdown=1)}]
     assert transport.closing
     assert reactor.stops == 0
     worker.channel.connectionLost()
