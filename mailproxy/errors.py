@@ -75,6 +75,12 @@ class MalformedChallenge(WireError):
     """A SASL challenge that is not base64, too long, or one too many."""
 
 
+class BadProxyHeader(WireError):
+    """What came before the session is no PROXY header, or not one that may be used there."""
+
+    outcome = "proxy_header_refused"
+
+
 class UpstreamError(MailProxyError):
     """The mail server, or the way to it, failed."""
 
