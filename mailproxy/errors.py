@@ -141,6 +141,12 @@ class TLSFailed(UpstreamError):
     outcome = "upstream_tls_failed"
 
 
+class LacksXCLIENT(UpstreamError):
+    """The mail server has to be told who the client is, and does not offer to hear it."""
+
+    outcome = "upstream_lacks_xclient"
+
+
 class LacksMechanism(UpstreamError):
     """The mail server and the destination share no way to log in."""
 

@@ -29,7 +29,7 @@ from mailproxy.config import (
     load,
 )
 from mailproxy.config.endpoints import parse_endpoint
-from mailproxy.config.rules import Between
+from mailproxy.config.rules import Balancer, Between
 from mailproxy.config.values import Listen
 from mailproxy.recipes import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
@@ -64,6 +64,7 @@ PLAIN = {
     Path: "path",
     tuple[Path, ...]: "list of paths",
     tuple[CertificateConfig, ...]: "list of tables",
+    tuple[Balancer, ...]: "list of networks",
     Listen: "endpoint, or table of endpoints by tenant",
 }
 NOT_KEYS = {

@@ -63,6 +63,11 @@ class ListenerLog:
         self.counters.turned_away[limit] += 1
         self.counters.ended("too_many_sessions")
 
+    def refused_connection(self, outcome: str) -> None:
+        """A connection ended before there was a client to talk to; it counts as a session that ended at once."""
+        self.counters.began()
+        self.counters.ended(outcome)
+
     def emit(self, level: LogLevel, text: str, **fields: object) -> None:
         """One line; what is in it is filled in here, since Twisted takes long for that."""
         line = f"{self.label}: {text}".replace("{", "{{").replace("}", "}}")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from twisted.internet.defer import Deferred
 
 from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.wire.introduction import Introduction
 
 
 class Direct:
@@ -16,17 +17,21 @@ class Direct:
     The way to a mail server without a pool; see `downstream.surroundings.Upstreams`.
 
     Args:
-        connect: opens a connection and logs in.
+        connect: opens a connection and logs in; it is given the client that the mail server is to be told of, if any.
         quit_seconds: how long the mail server has to answer our farewell.
     """
 
-    def __init__(self, connect: Callable[[], Deferred[UpstreamStream]], quit_seconds: float) -> None:
+    def __init__(self, connect: Callable[..., Deferred[UpstreamStream]], quit_seconds: float) -> None:
         self._connect = connect
         self._quit_seconds = quit_seconds
 
     def open(self, *, fresh: bool = False) -> Deferred[UpstreamStream]:  # noqa: ARG002 - every one is
         """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
         return self._connect()
+
+    def introduce(self, client: Introduction) -> Deferred[UpstreamStream]:
+        """The same, and the mail server is told of this client."""
+        return self._connect(client=client)
 
     def take_back(
         self,
