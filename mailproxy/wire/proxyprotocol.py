@@ -132,14 +132,16 @@ class HeaderParser:
         return rest
 
     def _version(self) -> Version | None:
-        """Of which version the header is; None while there is next to nothing of it."""
+        """Of which version the header is; None while that cannot be told."""
         if not self._data:
             return None
         for version, beginning in _BEGINNINGS.items():
             if self._data[: len(beginning)] == beginning[: len(self._data)]:
+                if len(self._data) < len(beginning):
+                    return None
                 if version not in self._versions:
                     raise BadProxyHeader(f"a header of version {version.value[1:]} is not allowed here")
-                return version if len(self._data) >= len(beginning) else None
+                return version
         other = ", but TLS" if self._data[0] == _TLS_HANDSHAKE else ""
         raise BadProxyHeader(f"no PROXY header came first{other}")
 
