@@ -106,10 +106,11 @@ class Gate:
         """A connection ended before its first octet, as those of health checks do: that is counted, not told."""
         self._log.refused_connection("proxy_header_missing")
 
-    def broken(self) -> None:
-        """An exception that nobody foresaw is being handled."""
+    def broken(self, *, counted: bool) -> None:
+        """An exception that nobody foresaw is being handled; the connection's end may be `counted` already."""
         self._log.crashed("internal error while a PROXY header was awaited", None)
-        self._log.refused_connection("internal_error")
+        if not counted:
+            self._log.refused_connection("internal_error")
 
     def gone(self, protocol: AwaitingHeader) -> None:
         """It does not wait any more."""
@@ -164,8 +165,6 @@ class AwaitingHeader(ClientConnection):
 
     def dataReceived(self, data: bytes) -> None:
         """The header, or a part of it, and maybe what is behind it."""
-        if not self._listening:
-            return
         self._parser.feed(data)
         try:
             header = self._parser.next_header()
@@ -193,9 +192,8 @@ class AwaitingHeader(ClientConnection):
 
     def crashed(self) -> None:
         """The listener goes on."""
-        if not self._over:
-            self._over = True
-            self._gate.broken()
+        self._gate.broken(counted=self._over)
+        self._over = True
         self.give_up()
 
     def drain(self) -> None:

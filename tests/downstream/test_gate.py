@@ -261,12 +261,16 @@ def test_many_that_are_refused_share_a_line(benches):
     assert second.endswith("refused, 4 without a good header, 1 without a header in time (proxy_header_seconds)")
 
 
-def test_an_exception_that_nobody_foresaw_ends_that_connection_alone(benches, monkeypatch):
+@pytest.mark.parametrize(
+    ("ready", "outcome"),
+    [(lambda self: 1 / 0, "internal_error"), (lambda self: self.cut_short("shutdown") or 1 / 0, "shutdown")],
+)
+def test_an_exception_that_nobody_foresaw_ends_that_connection_alone(benches, monkeypatch, ready, outcome):
     bench = benches(smtp(), **behind())
-    monkeypatch.setattr(AwaitingHeader, "ready", lambda self: 1 / 0)
+    monkeypatch.setattr(AwaitingHeader, "ready", ready)
     client, _ = connect(bench)
     assert client.over
-    assert bench.outcomes() == {"internal_error": 1}
+    assert bench.outcomes() == {outcome: 1}
     assert bench.tracebacks()[0].check(ZeroDivisionError)
     bench.events.clear()
 
@@ -416,6 +420,7 @@ def test_a_drain_ends_handshakes_in_front_of_a_header(benches):
 def test_a_stop_ends_all_that_wait(benches):
     bench = benches(smtp(), **behind())
     clients = [connect(bench)[0] for _ in range(MOST)]
+    bench.factory.stop()
     stopped = bench.factory.stop()
     bench.run()
     assert stopped.called
