@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import ip_network
 from typing import Any
 
 import attrs
@@ -21,9 +22,11 @@ from attrs import frozen
 
 from mailproxy.checks import ServerTLS, trust_of
 from mailproxy.config import ListenerTLSConfig, TrustConfig
+from mailproxy.config.rules import LOCAL
 from mailproxy.config.values import PoolConfig
 from mailproxy.destination.lookup import DestinationLogins
 from mailproxy.destination.model import Login, MailProtocol
+from mailproxy.downstream.balancers import Balancers
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.pop3 import POP3ServerFactory
 from mailproxy.downstream.protocol import Surroundings
@@ -34,7 +37,7 @@ from mailproxy.listeners import Keeper
 from mailproxy.observe.observation import State
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.places import Places
-from mailproxy.recipes import Identity, Order, Recipe, UpstreamRecipe
+from mailproxy.recipes import HeaderRecipe, Identity, Order, Recipe, UpstreamRecipe
 from mailproxy.shared import Shared
 from mailproxy.sockets import OURS, Sockets
 from mailproxy.tls import ClientTLS, StrictClientTLS, TrustSource
@@ -74,7 +77,7 @@ class Kind:
 
 
 def _smtp_stream(reactor: Any, recipe: UpstreamRecipe) -> Callable[..., UpstreamStream]:
-    return partial(SMTPUpstream, reactor, ehlo_name=recipe.ehlo_name, own_name=recipe.own_name)
+    return partial(SMTPUpstream, reactor, ehlo_name=recipe.ehlo_name, own_name=recipe.own_name, xclient=recipe.xclient)
 
 
 def _pop3_stream(reactor: Any, _recipe: UpstreamRecipe) -> Callable[..., UpstreamStream]:
@@ -156,9 +159,10 @@ class Assembly:
             return Keeper(order, factory, standing.door, end.pop_all(), partial(way.state, around.server_tls))
 
     def _around(self, recipe: Recipe, way: Way, end: ExitStack) -> Surroundings:
+        upstreams, introduces = way.upstreams, recipe.upstream.introduces
         return Surroundings(
             clock=self._reactor,
-            upstreams=way.upstreams,
+            upstreams=upstreams,
             timeouts=recipe.waits,
             stall_seconds=recipe.stall_seconds,
             close_seconds=recipe.close_seconds,
@@ -166,6 +170,8 @@ class Assembly:
             min_content_rate=recipe.min_content_rate,
             encryption=recipe.policy.encryption,
             server_tls=None if recipe.tls is None else self._server_tls.take((recipe.tls, recipe.tls_where), end),
+            balancers=None if recipe.header is None else _balancers(recipe.header),
+            introduce=upstreams.introduce if introduces and isinstance(upstreams, Direct) else None,
         )
 
     def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Way:
@@ -207,6 +213,7 @@ class Assembly:
         make = KINDS[recipe.protocol].stream(self._reactor, recipe)
         stream = make(login, tls=tls, allow_plaintext_auth=recipe.allow_plaintext_auth)
         stream.farewells = self.farewells
+        stream.send_proxy = recipe.send_proxy
         return stream
 
     def _make_client_tls(self, recipe: TrustConfig, _: ExitStack) -> ClientTLS:
@@ -217,6 +224,18 @@ class Assembly:
 
     def _make_server_tls(self, recipe: tuple[ListenerTLSConfig, str], _: ExitStack) -> Any:
         return self._tools.server_tls(*recipe, self._reactor.seconds)
+
+
+def _balancers(recipe: HeaderRecipe) -> Balancers:
+    """Those that a configuration lists."""
+    return Balancers(
+        versions=recipe.versions,
+        networks=tuple(ip_network(each) for each in recipe.balancers if each != LOCAL),
+        local=LOCAL in recipe.balancers,
+        inside_tls=recipe.inside_tls,
+        seconds=recipe.seconds,
+        most=recipe.most,
+    )
 
 
 def _pool_settings(table: PoolConfig, workers: int) -> PoolSettings:

@@ -82,6 +82,12 @@ class MalformedChallenge(WireError):
     """A SASL challenge that is not base64, too long, or one too many."""
 
 
+class BadProxyHeader(WireError):
+    """What came before the session is no PROXY header, or not one that may be used there."""
+
+    outcome = "proxy_header_refused"
+
+
 class UpstreamError(MailProxyError):
     """The mail server, or the way to it, failed."""
 
@@ -140,6 +146,12 @@ class TLSFailed(UpstreamError):
     """The handshake failed, or the certificate is not trusted, expired, or another host's."""
 
     outcome = "upstream_tls_failed"
+
+
+class LacksXCLIENT(UpstreamError):
+    """The mail server has to be told who the client is, and does not offer to hear it."""
+
+    outcome = "upstream_lacks_xclient"
 
 
 class LacksMechanism(UpstreamError):

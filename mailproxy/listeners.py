@@ -136,8 +136,9 @@ class Listener:
 
     @property
     def descriptors(self) -> int:
-        """How many it takes: a socket of systemd's is kept open besides."""
-        return 2 if isinstance(self._endpoint, InheritedEndpoint) else 1
+        """How many it takes besides sessions: a socket of systemd's is kept open, and connections may owe a header."""
+        header = self.order.recipe.header
+        return (2 if isinstance(self._endpoint, InheritedEndpoint) else 1) + (header.most if header else 0)
 
     def listen(self) -> str | None:
         """The port is bound; else why not."""

@@ -22,7 +22,9 @@ from mailproxy.session.encryption import Encryption
 from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.tenants import ListenerPlan, listeners
+from mailproxy.wire.proxyprotocol import Version
 from mailproxy.wire.transparency import BareNewlines
+from mailproxy.wire.xclient import Telling
 
 
 @frozen
@@ -42,7 +44,8 @@ class UpstreamRecipe:
     The way to one destination of one tenant.
 
     `ehlo_name` is None for our address in brackets; a mail server that calls itself `own_name` is ourselves.  POP3
-    knows neither, and no `pool`, which is None where each session has a connection of its own.
+    knows neither, and no `pool`, which is None where each session has a connection of its own.  `send_proxy` and
+    `xclient` are how the mail server is told of the client.
     """
 
     source: SourceRecipe
@@ -58,6 +61,24 @@ class UpstreamRecipe:
     pool: PoolConfig | None
     workers: int
     quit_seconds: float
+    send_proxy: Version | None = None
+    xclient: Telling = "off"
+
+    @property
+    def introduces(self) -> bool:
+        """Whether the mail server is told of the client; a connection is then good for nobody else."""
+        return self.send_proxy is not None or self.xclient != "off"
+
+
+@frozen
+class HeaderRecipe:
+    """The PROXY header that begins each connection, from whom, and how long and how often it may be owed."""
+
+    versions: frozenset[Version]
+    balancers: tuple[str, ...]
+    inside_tls: bool
+    seconds: float
+    most: int
 
 
 @frozen
@@ -85,6 +106,7 @@ class Recipe:
     close_seconds: float
     max_sessions: int
     min_content_rate: float
+    header: HeaderRecipe | None = None
 
 
 @frozen
@@ -139,6 +161,21 @@ def _recipe(config: Config, plan: ListenerPlan, own: OwnNames) -> Recipe:
         close_seconds=timeouts.close_seconds,
         max_sessions=limits.max_sessions_per_listener,
         min_content_rate=float(limits.min_content_octets_per_second),
+        header=_header(config, plan),
+    )
+
+
+def _header(config: Config, plan: ListenerPlan) -> HeaderRecipe | None:
+    wanted = plan.destination
+    if wanted.proxy_protocol == "off":
+        return None
+    any_version = wanted.proxy_protocol == "any"
+    return HeaderRecipe(
+        versions=frozenset(Version if any_version else [Version(wanted.proxy_protocol)]),
+        balancers=wanted.proxy_protocol_from,
+        inside_tls=wanted.proxy_protocol_inside_tls,
+        seconds=config.timeouts.proxy_header_seconds,
+        most=config.limits.max_pending_headers,
     )
 
 
@@ -164,12 +201,15 @@ def _upstream(config: Config, plan: ListenerPlan, own: OwnNames) -> UpstreamReci
         pool=_pool(config, plan) if smtp else None,
         workers=config.workers,
         quit_seconds=timeouts.upstream_quit_seconds,
+        send_proxy=None if wanted.send_proxy == "off" else Version(wanted.send_proxy),
+        xclient=wanted.xclient,
     )
 
 
 def _pool(config: Config, plan: ListenerPlan) -> PoolConfig | None:
     wanted = plan.destination
-    if not (config.pool.enabled and wanted.pool):
+    introducing = (wanted.send_proxy, wanted.xclient) != ("off", "off")
+    if introducing or not (config.pool.enabled and wanted.pool):
         return None
     return attrs.evolve(config.pool, max_connections=wanted.max_connections or config.pool.max_connections)
 

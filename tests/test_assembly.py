@@ -1,5 +1,7 @@
 """What the configuration says of a listener arrives where it is obeyed."""
 
+from ipaddress import ip_network
+
 import attrs
 import pytest
 
@@ -7,12 +9,15 @@ from mailproxy.assembly import Assembly, Tools
 from mailproxy.config import LimitsConfig, TimeoutsConfig
 from mailproxy.config.values import HoldOffConfig
 from mailproxy.destination.model import Destination, Login, MailProtocol, TLSMode, TLSSettings
+from mailproxy.downstream.balancers import Balancers
 from mailproxy.downstream.rooms import Rooms
 from mailproxy.recipes import OwnNames, orders
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
 from mailproxy.upstream.connector import Connector
+from mailproxy.upstream.direct import Direct
 from mailproxy.upstream.holdoff import HoldOffSettings
+from mailproxy.wire.proxyprotocol import Version
 from tests.support.proxies import HEAD, Site
 
 BOTH = """
@@ -117,3 +122,71 @@ def test_a_connection_to_a_mail_server_knows_what_it_may_and_who_we_are(made):
     assert (smtp.identity, smtp._own_name) == (b"we.test", b"us.test")
     assert (smtp._allow_plaintext_auth, streams[MailProtocol.POP3]._allow_plaintext_auth) == (True, False)
     assert smtp.farewells is streams[MailProtocol.POP3].farewells is not None
+
+
+PROXIED = """
+proxy_protocol = "{version}"
+proxy_protocol_from = ["10.0.0.0/8", "2001:db8::1", "unix"]
+proxy_protocol_inside_tls = true
+tls = "tls"
+"""
+
+
+MORE = f"""
+timeouts.proxy_header_seconds = 7
+limits.max_pending_headers = 9
+{HEAD}
+[listener_tls.tls]
+mode = "implicit"
+certificates = [{{ certificate = "a.pem", key = "a.pem" }}]
+"""
+
+
+def keeper_of(site, listen, head=HEAD):
+    tools = Tools(site.reactor, lambda _: "client tls", lambda settings, where, _: (settings, where), lambda: 0.5)
+    assembly = Assembly(tools, Rooms(), lambda *_: False)
+    (order,) = orders(site.write(head=head, dest=listen), OwnNames("host.test"))
+    return assembly.keeper(order)
+
+
+@pytest.mark.parametrize(("version", "versions"), [("v1", {Version.V1}), ("v2", {Version.V2}), ("any", set(Version))])
+def test_what_is_said_of_balancers_is_what_the_listener_expects(tmp_path, version, versions):
+    keeper = keeper_of(Site(tmp_path), f'"tcp:1"\n{PROXIED.format(version=version)}', MORE)
+    assert keeper.factory._around.balancers == Balancers(
+        versions=frozenset(versions),
+        networks=(ip_network("10.0.0.0/8"), ip_network("2001:db8::1")),
+        local=True,
+        inside_tls=True,
+        seconds=7.0,
+        most=9,
+    )
+    keeper.end.close()
+
+
+def test_where_nothing_is_said_of_balancers_there_is_no_gate(made):
+    _, keepers, _ = made
+    for keeper in keepers.values():
+        assert keeper.factory._around.balancers is None
+        assert keeper.factory._around.introduce is None
+        assert keeper.factory._gate is None
+
+
+TO_ANYBODY = Destination("dest", MailProtocol.SMTP, "mail.test", 25, TLSSettings(TLSMode.NONE), login=False)
+
+
+@pytest.mark.parametrize(
+    ("telling", "version", "xclient"),
+    [
+        ('send_proxy = "v1"', Version.V1, "off"),
+        ('send_proxy = "v2"\nxclient = "offered"', Version.V2, "offered"),
+        ('xclient = "required"', None, "required"),
+    ],
+)
+def test_what_the_mail_server_is_told_is_what_streams_are_made_with(tmp_path, telling, version, xclient):
+    keeper = keeper_of(Site(tmp_path), f'"tcp:1"\n{telling}')
+    upstreams = keeper.factory._around.upstreams
+    assert isinstance(upstreams, Direct)
+    assert keeper.factory._around.introduce == upstreams.introduce
+    stream = upstreams._connect.__self__._make_stream(Login(TO_ANYBODY, None), None)
+    assert (stream.send_proxy, stream._xclient) == (version, xclient)
+    keeper.end.close()

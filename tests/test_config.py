@@ -334,6 +334,104 @@ def test_a_mistake_in_a_destination_is_named_by_its_place(write, entry, expected
     assert complaints(write(text)) == [f"destinations[1].{each}" for each in expected]
 
 
+PROXIED = 'proxy_protocol = "any"\nproxy_protocol_from = ["10.0.0.0/8"]\n'
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        PROXIED,
+        'proxy_protocol = "v1"\nproxy_protocol_from = ["192.0.2.1", "2001:db8::/32", "::1", "unix"]',
+        f'{PROXIED}proxy_protocol_inside_tls = true\ntls = "inside"',
+        'send_proxy = "v2"\nxclient = "offered"',
+        'xclient = "required"\npool = true',
+    ],
+)
+def test_a_header_that_is_believed_or_sent(write, entry):
+    more = TLS.replace("required", "implicit") if "tls =" in entry else ""
+    assert complaints(write(f"{MINIMAL}{entry}\n{more}")) == []
+
+
+EVERYBODY = "must not be everybody: whoever is listed is believed in all it says"
+NO_NETWORK = "must be an address, a network such as 10.0.0.0/8, or 'unix'"
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        (
+            'proxy_protocol = "v1"',
+            ["proxy_protocol_from: is missing: a header is only believed from addresses that are listed"],
+        ),
+        (
+            'proxy_protocol = "any"\nproxy_protocol_from = []',
+            ["proxy_protocol_from: is missing: a header is only believed from addresses that are listed"],
+        ),
+        ("proxy_protocol = true", ["proxy_protocol: must be one of off, v1, v2, any"]),
+        (
+            'proxy_protocol_from = ["10.0.0.0/8"]\nproxy_protocol_inside_tls = true',
+            [
+                "proxy_protocol_from: has no effect while proxy_protocol is off",
+                "proxy_protocol_inside_tls: has no effect while proxy_protocol is off",
+            ],
+        ),
+        *(
+            (
+                f'proxy_protocol = "v1"\nproxy_protocol_from = ["10.0.0.1", "{text}"]',
+                [f"proxy_protocol_from[1]: {wrong}"],
+            )
+            for text, wrong in [
+                ("0.0.0.0/0", EVERYBODY),
+                ("::/0", EVERYBODY),
+                ("10.0.0.1/8", NO_NETWORK),
+                ("balancer.example.com", NO_NETWORK),
+                ("", NO_NETWORK),
+                ("10.0.0.0/33", NO_NETWORK),
+                ("UNIX", NO_NETWORK),
+            ]
+        ),
+        (
+            f"{PROXIED}proxy_protocol_inside_tls = true",
+            ["proxy_protocol_inside_tls: needs implicit TLS: nothing else comes before the session"],
+        ),
+        ('send_proxy = "v3"', ["send_proxy: must be one of off, v1, v2"]),
+        ("xclient = true", ["xclient: must be one of off, offered, required"]),
+        (
+            'send_proxy = "v1"\nmax_connections = 3',
+            ["max_connections: has no effect beside send_proxy: each session has its own connection"],
+        ),
+        (
+            'xclient = "offered"\nmax_connections = 3',
+            ["max_connections: has no effect beside xclient: each session has its own connection"],
+        ),
+    ],
+)
+def test_a_mistake_about_headers_is_named(write, entry, expected):
+    assert complaints(write(f"{MINIMAL}{entry}\n")) == [f"destinations[0].{each}" for each in expected]
+
+
+@pytest.mark.parametrize("mode", ["offered", "required"])
+def test_a_header_is_inside_tls_only_where_that_comes_first(write, mode):
+    text = f'{MINIMAL}{PROXIED}proxy_protocol_inside_tls = true\ntls = "inside"\n{TLS.replace("required", mode)}'
+    assert complaints(write(text)) == [
+        "destinations[0].proxy_protocol_inside_tls: needs implicit TLS: nothing else comes before the session"
+    ]
+
+
+def test_the_short_form_of_tls_is_implicit(write):
+    listen = 'listen = "ssl:1:privateKey=/k"'
+    text = MINIMAL.replace('listen = { acme = "tcp:1587", globex = "tcp:1588" }', listen)
+    assert complaints(write(f"{text}{PROXIED}proxy_protocol_inside_tls = true")) == []
+
+
+def test_xclient_is_for_smtp(write):
+    text = MINIMAL.replace('"smtp"', '"pop3"')
+    assert complaints(write(f'{text}send_proxy = "v1"')) == []
+    assert complaints(write(f'{text}xclient = "offered"')) == [
+        "destinations[0].xclient: is for smtp; to a server of pop3 there is send_proxy"
+    ]
+
+
 def test_one_look_finds_every_mistake(write):
     text = """
     severname = "x"

@@ -31,7 +31,7 @@ from mailproxy.config import (
     load,
 )
 from mailproxy.config.endpoints import parse_endpoint
-from mailproxy.config.rules import Between
+from mailproxy.config.rules import Balancer, Between
 from mailproxy.config.values import Listen, LogLevels
 from mailproxy.recipes import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
@@ -68,6 +68,7 @@ PLAIN = {
     Path: "path",
     tuple[Path, ...]: "list of paths",
     tuple[CertificateConfig, ...]: "list of tables",
+    tuple[Balancer, ...]: "list of networks",
     Listen: "endpoint, or table of endpoints by tenant",
     LogLevels: "table of levels by namespace",
 }

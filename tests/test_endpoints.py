@@ -39,7 +39,7 @@ def test_nobody_but_this_machine_gets_in_unless_an_interface_is_named(text, expe
         ("1587", "must begin with"),
         ("tcp=1587", "must begin with"),
         ("udp:1587", "must begin with"),
-        ("haproxy:tcp:1587", "must begin with"),
+        ("haproxy:tcp:1587", "haproxy: greets before it knows whom; write what stands behind it, and proxy_protocol"),
         ("tls:/etc/certificates:tcp:1587", "must begin with"),
         ("tcp", "tcp needs port="),
         ("tcp:", "port must be a number from 0 to 65535"),

@@ -14,7 +14,7 @@ from mailproxy.config import load
 from mailproxy.downstream.rooms import Rooms
 from mailproxy.inherited import InheritedEndpoint
 from mailproxy.listeners import Keeper, Listener
-from mailproxy.recipes import OwnNames, orders
+from mailproxy.recipes import HeaderRecipe, OwnNames, orders
 from tests.support.proxies import HEAD, LISTENER
 
 
@@ -187,6 +187,12 @@ def test_however_many_come_there_is_an_end_to_it(keep):
     listener.listen()
     listener.close_port()
     assert 1000 < len(keeper.factory.came) < 5000
+
+
+def test_connections_that_owe_a_header_take_descriptors_besides_sessions(keep, order):
+    header = HeaderRecipe(frozenset(), (), inside_tls=False, seconds=5.0, most=70)
+    keeper = keep(recipe=evolve(order.recipe, header=header))
+    assert Listener(Endpoint(), keeper).descriptors == 71
 
 
 def test_who_waits_at_a_socket_of_systemd_is_left_to_who_comes_after_us(keep, monkeypatch):

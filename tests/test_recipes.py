@@ -21,12 +21,16 @@ name = "dest"
 service = "local"
 protocol = "smtp"
 listen = {{ acme = "tcp:1587", globex = "tcp:1588" }}
+proxy_protocol = "any"
+proxy_protocol_from = ["10.0.0.0/8"]
 tls = "tls"
 [[destinations]]
 name = "dest"
 service = "other"
 protocol = "pop3"
 listen = "tcp:1110"
+proxy_protocol = "v2"
+proxy_protocol_from = ["10.0.0.0/8"]
 """
 
 
@@ -100,6 +104,11 @@ def test_every_key_of_the_file_was_thought_of():
         ('mode = "offered"', 'mode = "required"', [True, True, False]),
         ('certificate = "a.pem"', 'certificate = "b.pem"', [True, True, False]),
         ('tls = "tls"', 'tls = "tls"\nallow_plaintext_auth = true', [True, True, False]),
+        ('tls = "tls"', 'tls = "tls"\nsend_proxy = "v2"', [True, True, False]),
+        ('tls = "tls"', 'tls = "tls"\nxclient = "offered"', [True, True, False]),
+        ('proxy_protocol = "any"', 'proxy_protocol = "v1"', [True, True, False]),
+        ('["10.0.0.0/8"]\ntls', '["10.0.0.0/9"]\ntls', [True, True, False]),
+        ('mode = "offered"', 'mode = "implicit"', [True, True, False]),
         ('directory = "other"', 'directory = "another"', [False, False, True]),
         ("[listener_tls.tls]", '[tenants.acme]\nsubdomain = "acme-eu"\n[listener_tls.tls]', [True, False, False]),
     ],
@@ -149,3 +158,15 @@ def test_any_free_port_is_another_one_for_everybody(config):
     places = [order.place for order in orders(load(config.path), OWN)]
     assert len(set(places)) == 3
     assert places == [order.place for order in orders(load(config.path), OWN)]
+
+
+@pytest.mark.parametrize(
+    "more", ['send_proxy = "v1"', 'send_proxy = "v2"', 'xclient = "offered"', 'xclient = "required"']
+)
+def test_where_the_mail_server_is_told_of_the_client_there_is_no_pool(config, more):
+    assert recipes(config)[0].upstream.pool
+    config.path.write_text(CONFIG.replace('tls = "tls"', f'tls = "tls"\n{more}'))
+    upstream = recipes(load(config.path))[0].upstream
+    assert upstream.introduces
+    assert upstream.pool is None
+    assert not recipes(load(config.path))[2].upstream.introduces

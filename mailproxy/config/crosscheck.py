@@ -54,6 +54,7 @@ def check_tables(tables: Tables) -> Iterator[Mistake]:
     for at, destination in tables.destinations.items():
         yield from _service_of(("destinations", at), destination, tables.services)
         yield from _pool_of(("destinations", at), destination)
+        yield from _proxy_protocol_of(("destinations", at), destination, tables.listener_tls)
     yield from _listener_tls(tables)
     yield from _tenants(tables)
     yield from _twice(tables)
@@ -96,11 +97,34 @@ def _service_of(
 
 
 def _pool_of(path: KeyPath, destination: DestinationConfig) -> Iterator[Mistake]:
+    introducing = next((key for key in ("send_proxy", "xclient") if getattr(destination, key) != "off"), None)
     if destination.protocol is MailProtocol.POP3:
+        if destination.xclient != "off":
+            yield (*path, "xclient"), "is for smtp; to a server of pop3 there is send_proxy"
         if destination.max_connections:
             yield (*path, "max_connections"), "is for smtp: a connection of pop3 belongs to one session"
     elif destination.max_connections and not destination.pool:
         yield (*path, "max_connections"), "has no effect while pool is false"
+    elif destination.max_connections and introducing:
+        yield (*path, "max_connections"), f"has no effect beside {introducing}: each session has its own connection"
+
+
+def _proxy_protocol_of(
+    path: KeyPath, destination: DestinationConfig, known: Mapping[str, ListenerTLSConfig | None]
+) -> Iterator[Mistake]:
+    """A header is believed from somebody, and from nobody else."""
+    if destination.proxy_protocol == "off":
+        for key in ("proxy_protocol_from", "proxy_protocol_inside_tls"):
+            if getattr(destination, key):
+                yield (*path, key), "has no effect while proxy_protocol is off"
+        return
+    if not destination.proxy_protocol_from:
+        yield (*path, "proxy_protocol_from"), "is missing: a header is only believed from addresses that are listed"
+    if destination.proxy_protocol_inside_tls:
+        tls = known.get(destination.tls or "")
+        short = all(parse_endpoint(text).kind == "ssl" for text in destination.listen.values())
+        if not short and (tls.mode != "implicit" if tls is not None else destination.tls not in known):
+            yield (*path, "proxy_protocol_inside_tls"), "needs implicit TLS: nothing else comes before the session"
 
 
 def _listener_tls(tables: Tables) -> Iterator[Mistake]:

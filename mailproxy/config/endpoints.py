@@ -157,6 +157,8 @@ def _plausible(kind: str, key: str, value: str) -> bool:
 def _split(text: str) -> tuple[str, dict[str, str]]:
     """Kind and settings; whatever stands twice, unnamed or unknown is an error."""
     (kind, value), *parts = _tokens(text)
+    if kind == "haproxy":
+        raise ValueError("haproxy: greets before it knows whom; write what stands behind it, and proxy_protocol")
     if value is not None or kind not in KINDS:
         raise ValueError(f"must begin with {', '.join(f'{kind}:' for kind in KINDS)}")
     settings: dict[str, str] = {}

@@ -9,9 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from ipaddress import ip_network
 from typing import Annotated
 
 from attrs import frozen
+
+LOCAL = "unix"
+"""In the place of a network: whoever reaches a local socket."""
 
 Rule = Callable[[object], str | None]
 
@@ -46,6 +50,23 @@ class Matches:
         return None if re.fullmatch(self.pattern, str(value)) else f"must be {self.wanted}"
 
 
+@frozen
+class InNetwork:
+    """An address, a network of them that is not all there are, or the word for local sockets."""
+
+    wanted: str = f"an address, a network such as 10.0.0.0/8, or {LOCAL!r}"
+
+    def __call__(self, value: object) -> str | None:
+        """What is wrong with the value."""
+        if value == LOCAL:
+            return None
+        try:
+            network = ip_network(str(value))
+        except ValueError:
+            return f"must be {self.wanted}"
+        return None if network.prefixlen else "must not be everybody: whoever is listed is believed in all it says"
+
+
 # RFC 1035 §2.3.1 with the relaxation of RFC 1123 §2.1: label = let-dig [ *61( let-dig / "-" ) let-dig ]
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _DOMAIN = rf"(?=.{{1,253}}\Z)(?i:{_LABEL}(?:\.{_LABEL})*)"
@@ -71,4 +92,5 @@ StatPrefix = Annotated[
         "1 to 200 letters, digits, '_', '.' or '-', with {tenant} for the tenant",
     ),
 ]
+Balancer = Annotated[str, InNetwork()]
 TenantID = Annotated[str, Matches(r"[A-Za-z0-9._-]{1,64}", "1 to 64 letters, digits, '.', '_' or '-'")]

@@ -14,6 +14,7 @@ from typing import Annotated, Literal, NewType
 from attrs import Factory, field, frozen
 
 from mailproxy.config.rules import (
+    Balancer,
     Between,
     DNSLabel,
     Domain,
@@ -70,6 +71,7 @@ class TimeoutsConfig:
     close_seconds: Seconds = 5.0
     handshake_seconds: Seconds = 30.0
     overload_command_seconds: Seconds = 10.0
+    proxy_header_seconds: Seconds = 5.0
     drain_delay_seconds: Annotated[float, Between(0, 86_400)] = 0.0
     drain_seconds: Seconds = 90.0
     drain_final_reply_seconds: Seconds = 10.0
@@ -86,6 +88,7 @@ class LimitsConfig:
     ] = 0
     max_sessions_per_client: Annotated[int, Between(1, 1_000_000, zero="none")] = 0
     max_pending_logins: Annotated[int, Between(1, 1_000_000)] = 100
+    max_pending_headers: Annotated[int, Between(1, 1_000_000)] = 100
     max_idle_connections: Annotated[int, Between(1, 1_000_000)] = 200
     min_content_octets_per_second: Annotated[int, Between(1, 1_000_000, zero="none")] = 100
 
@@ -243,6 +246,11 @@ class DestinationConfig:
     pool: bool = True
     max_connections: Annotated[int, Between(1, 1_000_000, zero="that of the pool")] = 0
     stat_prefix: StatPrefix | None = None
+    proxy_protocol: Literal["off", "v1", "v2", "any"] = "off"
+    proxy_protocol_from: tuple[Balancer, ...] = ()
+    proxy_protocol_inside_tls: bool = False
+    send_proxy: Literal["off", "v1", "v2"] = "off"
+    xclient: Literal["off", "offered", "required"] = "off"
 
 
 @frozen

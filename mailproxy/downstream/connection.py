@@ -93,13 +93,17 @@ class ClientConnection(TwistedProtocol):
         try:
             self.transport.setTcpNoDelay(True)
             self.transport.setTcpKeepAlive(True)
-            if self._around.encryption is Encryption.IMPLICIT:
+            if self._around.encryption is Encryption.IMPLICIT and not self._over_tls:
                 self.start_tls(hurried=self._hurried)
             else:
                 self._listening = True
                 self.ready()
         except Exception:  # noqa: BLE001 - whatever it was: a connection that nobody minds would stay for ever
             self.crashed()
+
+    def behind_tls(self) -> None:
+        """The connection that it will get is behind TLS already."""
+        self._over_tls = True
 
     def start_tls(self, *, hurried: bool = False) -> None:
         """TLS begins, behind what was written; `ready` says that it is there.  Nobody may hold the intake."""

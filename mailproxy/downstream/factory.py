@@ -11,12 +11,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol as TwistedProtocol
 from twisted.internet.protocol import ServerFactory
 
+from mailproxy.downstream.connection import ClientConnection
+from mailproxy.downstream.gate import Gate
 from mailproxy.downstream.protocol import SessionProtocol
 from mailproxy.downstream.rooms import Door, Limit, Place
 from mailproxy.downstream.surroundings import Surroundings
 from mailproxy.downstream.turnedaway import Dismissed, Refusals, TurnedAway
+from mailproxy.downstream.whereabouts import place_of
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.actions import Session
+from mailproxy.wire.proxyprotocol import Addresses
 
 
 class SessionFactory(ServerFactory):
@@ -39,6 +43,7 @@ class SessionFactory(ServerFactory):
         self._around = around
         self._door = door
         self._refusals = Refusals(around.clock, log)
+        self._gate = Gate(around.balancers, around, log, self._welcome, self._look_round) if around.balancers else None
         self._draining = False
         self._all_gone: list[Deferred[None]] = []
         self.log = log
@@ -51,17 +56,21 @@ class SessionFactory(ServerFactory):
         """A new session for a new client."""
         raise NotImplementedError  # a subclass says what
 
-    def buildProtocol(self, addr: Any) -> TwistedProtocol:
+    def buildProtocol(self, addr: Any) -> TwistedProtocol | None:
+        """The protocol for a client, or for whoever has to say first where the client is; None for nobody."""
+        return self._welcome(addr) if self._gate is None else self._gate.enter(addr)
+
+    def _welcome(self, addr: Any, addresses: Addresses | None = None) -> ClientConnection:
         """The protocol for a client; where there is no place for it, one that says so."""
         if self._draining:
-            self.log.session(_place(addr)).ended("shutdown")
+            self.log.session(place_of(addr)).ended("shutdown")
             return self._turn_away(self.shutdown)
         place = self._door.enter(addr, self._around.clock.seconds())
         if isinstance(place, Limit):
-            self._refusals.turned_away(_place(addr), place)
+            self._refusals.turned_away(place_of(addr), place)
             return self._turn_away(self.crowded)
         try:
-            return self._let_in(addr, place)
+            return self._let_in(addr, place, addresses)
         except BaseException:
             place.leave()
             raise
@@ -76,6 +85,8 @@ class SessionFactory(ServerFactory):
             protocol.drain()
         for other in list(self.turned_away):
             other.drain()
+        if self._gate is not None:
+            self._gate.drain()
         return self.emptied()
 
     def cut(self, *, last: bool) -> None:
@@ -89,6 +100,8 @@ class SessionFactory(ServerFactory):
             protocol.stop()
         for other in list(self.turned_away):
             other.give_up()
+        if self._gate is not None:
+            self._gate.stop()
         return self.emptied()
 
     def emptied(self) -> Deferred[None]:
@@ -98,10 +111,11 @@ class SessionFactory(ServerFactory):
         self._look_round()
         return waiting
 
-    def _let_in(self, addr: Any, place: Place) -> SessionProtocol:
+    def _let_in(self, addr: Any, place: Place, addresses: Addresses | None) -> SessionProtocol:
         session = self.make_session()
-        log, hurried = self.log.session(_place(addr)), self._door.crowded
+        log, hurried = self.log.session(place_of(addr)), self._door.crowded
         protocol = SessionProtocol(session, self._around, log, self._gone, self._turn_changed, hurried=hurried)
+        protocol.addresses = addresses
         self.sessions[protocol] = place
         self._turn_changed(protocol, silent=True)
         return protocol
@@ -145,16 +159,12 @@ class SessionFactory(ServerFactory):
 
     def _look_round(self) -> None:
         """Who waits for that all are gone hears of it."""
-        if self._all_gone and not self.sessions and not self.turned_away:
+        awaited = self._gate is not None and self._gate.waiting
+        if self._all_gone and not (self.sessions or self.turned_away or awaited):
             self._refusals.stop()
             self.log.settle()
+            if self._gate is not None:
+                self._gate.silence()
             waiting, self._all_gone = self._all_gone, []
             for each in waiting:
                 each.callback(None)
-
-
-def _place(addr: Any) -> str:
-    """Where a client comes from, for the log."""
-    if not hasattr(addr, "port"):
-        return "a local socket"
-    return f"[{addr.host}]:{addr.port}" if ":" in addr.host else f"{addr.host}:{addr.port}"

@@ -17,6 +17,7 @@ from mailproxy.downstream.connection import ClientConnection
 from mailproxy.downstream.pump import Pump
 from mailproxy.downstream.surroundings import Surroundings, Upstream
 from mailproxy.downstream.waits import UPSTREAM_WAITS, Waits
+from mailproxy.downstream.whereabouts import ends_of
 from mailproxy.errors import LimitReached, MailProxyError, UpstreamTimeout
 from mailproxy.observe.sessions import SessionLog
 from mailproxy.relay import Backpressure, Intake
@@ -34,6 +35,8 @@ from mailproxy.session.actions import (
     StartTLS,
     Waiting,
 )
+from mailproxy.wire.introduction import Introduction
+from mailproxy.wire.proxyprotocol import Addresses
 
 __all__ = ["SessionProtocol", "Surroundings"]
 
@@ -64,6 +67,9 @@ class SessionProtocol(ClientConnection):
             our login, or the session is over; and when it is again.  While it is, `make_room` may come.
         hurried: there is a crowd, so that the client has less time to begin.
     """
+
+    addresses: Addresses | None = None
+    """Where the client is, once that is known, and if anybody has to know."""
 
     def __init__(
         self,
@@ -98,6 +104,8 @@ class SessionProtocol(ClientConnection):
         self._waits = Waits(self._around.clock, self._timeouts, self._around.min_content_rate, self._expired)
         self._intake = Intake(self.transport)
         self._to_downstream = self._backpressure(self._downstream_stalled)
+        if self._around.introduce is not None and self.addresses is None:
+            self.addresses = ends_of(self.transport)
         super().connectionMade()
 
     def ready(self) -> None:
@@ -247,9 +255,16 @@ class SessionProtocol(ClientConnection):
 
     def _open_upstream(self, action: OpenUpstream) -> None:
         self._log.opening()
-        opening = self._opening = self._around.upstreams.open(fresh=action.fresh)
+        opening = self._opening = self._ask_for_upstream(fresh=action.fresh)
         opening.addCallbacks(self._opened, self._not_opened)
         opening.addErrback(self._opening_crashed)
+
+    def _ask_for_upstream(self, *, fresh: bool) -> Deferred[Any]:
+        introduce = self._around.introduce
+        if introduce is None:
+            return self._around.upstreams.open(fresh=fresh)
+        helo, extended = self._session.helo
+        return introduce(Introduction(self.addresses, helo, extended))
 
     def _opening_crashed(self, failure: Failure) -> None:
         self._log.crashed(failure)

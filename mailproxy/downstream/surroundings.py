@@ -4,15 +4,17 @@ What all sessions of one listener share, and what each of them is given: a way t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from attrs import frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
+from mailproxy.downstream.balancers import Balancers
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
+from mailproxy.wire.introduction import Introduction
 
 
 class Upstream(Protocol):
@@ -66,7 +68,8 @@ class Surroundings:
     `timeouts` are seconds, one for each wait but that for the login, which has its own.  In a crowd a client has no
     more than `overload_seconds` for each of the two waits before its first command: a handshake, and that command.
     `min_content_rate` is in octets per second, 0 for none.  `server_tls` is needed where `encryption` is anything but
-    plain text.
+    plain text.  Where there are `balancers`, a PROXY header comes first.  `introduce` opens an `Upstream`
+    that is told of the client, and is None where `upstreams` does: nothing is said then.
     """
 
     clock: IReactorTime
@@ -78,6 +81,8 @@ class Surroundings:
     min_content_rate: float = 0.0
     encryption: Encryption = Encryption.PLAINTEXT
     server_tls: IOpenSSLServerConnectionCreator | None = None
+    balancers: Balancers | None = None
+    introduce: Callable[[Introduction], Deferred[Any]] | None = None
 
     def seconds(self, waiting: Waiting, *, hurried: bool) -> float:
         """The bound of a wait that comes before the client's first command."""

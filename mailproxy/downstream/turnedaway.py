@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from enum import Enum
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogLevel
@@ -75,7 +76,8 @@ class Dismissed(TurnedAway):
     def connectionMade(self) -> None:
         """The client is told if that takes no handshake, and it is over."""
         self._connected = True
-        self.dismiss(b"" if self._around.encryption is Encryption.IMPLICIT else self._raw)
+        told = self._over_tls or self._around.encryption is not Encryption.IMPLICIT
+        self.dismiss(self._raw if told else b"")
 
 
 class Folded:
@@ -95,12 +97,12 @@ class Folded:
         self._more = more
         self._deadline = Deadline(clock)
         self._folding = False
-        self._counts: Counter[Limit] = Counter()
+        self._counts: Counter[Enum] = Counter()
 
-    def note(self, limit: Limit, text: str) -> None:
-        """It has happened once more, because of that limit."""
+    def note(self, why: Enum, text: str) -> None:
+        """It has happened once more, for that reason."""
         if self._folding:
-            self._counts[limit] += 1
+            self._counts[why] += 1
         else:
             self._say(text)
 
@@ -109,7 +111,7 @@ class Folded:
         self._deadline.clear()
         self._folding = False
         if self._counts:
-            which = ", ".join(f"{count} {limit.value}" for limit, count in self._counts.items())
+            which = ", ".join(f"{count} {why.value}" for why, count in self._counts.items())
             self._counts.clear()
             self._say(self._more.format(counts=which))
 

@@ -112,6 +112,11 @@ class ListenerLog:
         text = f"{count} more within {settings.fold_seconds:g} s: {kind.text}"
         self.emit(kind.level, text, log_event=kind.event, outcome=kind.outcome, count=count)
 
+    def refused_connection(self, outcome: str) -> None:
+        """A connection ended before there was a client to talk to; it counts as a session that ended at once."""
+        self.counters.began()
+        self.counters.ended(outcome)
+
     def emit(self, level: LogLevel, text: str, *, log_event: str, **fields: object) -> None:
         """One line; what is in it is filled in here, since Twisted takes long for that."""
         if not settings.tells(_NAMESPACE, level):

@@ -159,6 +159,10 @@ class Session(Protocol):
     def has_spoken(self) -> bool:
         """Whether the mail client has ever said a line, or more than fits into one; what it was does not matter."""
 
+    @property
+    def helo(self) -> tuple[bytes, bool]:
+        """What the mail client called itself last, empty if it has not, and whether that was with EHLO."""
+
     def start(self) -> None:
         """The mail client is connected (behind TLS where the listener says so)."""
 

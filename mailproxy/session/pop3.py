@@ -100,6 +100,11 @@ class POP3Session:
         """Another number with each wait."""
         return self._wait.serial
 
+    @property
+    def helo(self) -> tuple[bytes, bool]:
+        """No client of POP3 calls itself anything."""
+        return b"", False
+
     # What the client does
 
     def start(self) -> None:

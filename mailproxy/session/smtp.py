@@ -78,6 +78,7 @@ class SMTPSession:
         self._server = MailServer(policy, self._answers, self._agenda)
         self._commands = self._new_commands(secure=policy.encryption is Encryption.IMPLICIT)
         self._input = CommandInput(policy)
+        self.helo = (b"", False)
         self._mode = Mode.COMMANDS
         self._held: Command | None = None
         """A command that was taken and cannot be carried out yet."""
@@ -159,6 +160,7 @@ class SMTPSession:
         self._mode = Mode.COMMANDS
         self._input = CommandInput(self._policy)
         self._commands = self._new_commands(secure=True)
+        self.helo = (b"", False)
         self._answers.forgive()
         self._advance()
 
@@ -346,6 +348,8 @@ class SMTPSession:
             self._first_command_seen = True
             if command.verb not in (b"EHLO", b"HELO", b"QUIT"):
                 self._agenda.report("bad_ehlo")
+        if command.verb in (b"EHLO", b"HELO"):
+            self.helo = (command.argument, command.verb == b"EHLO")
         self._remember(command)
         self._replies.stage = SMTP_STAGES.get(command.verb, OTHER)
         follows = self._commands.run(command, ahead=bool(self._again or len(self._input)))

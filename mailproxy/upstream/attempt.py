@@ -24,6 +24,7 @@ from mailproxy.errors import (
     Unreachable,
 )
 from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.wire.introduction import Introduction
 
 _LATE = {
     DestinationUnavailable: "credentials",
@@ -54,9 +55,11 @@ class Attempt:
         steps: to take.
         clock: tells the time.
         seconds: for all of it.
+        client: of whom the mail server is told, where it is told of anybody.
     """
 
-    def __init__(self, steps: Steps, clock: IReactorTime, seconds: float) -> None:
+    def __init__(self, steps: Steps, clock: IReactorTime, seconds: float, client: Introduction | None = None) -> None:
+        self.client = client
         self._steps = steps
         self._clock = clock
         self._seconds = seconds

@@ -20,7 +20,7 @@ class Channel:
 
     `way` is everything that the configuration says of it: tenant, service, destination, our name, what may travel in
     plain text.  `login` has host, port, TLS settings, mechanisms, user and secret.  `trust` is whom we believed.
-    Nothing is ever told to a mail server about the client.
+    A connection whose mail server was told of a client is that client's alone, and in no pool.
     """
 
     way: Hashable

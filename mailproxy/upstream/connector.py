@@ -41,6 +41,7 @@ from mailproxy.upstream.reach import Reach
 from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.upstream.trials import Trials
 from mailproxy.upstream.turns import Turns
+from mailproxy.wire.introduction import Introduction
 
 MakeStream = Callable[[Login, "StrictClientTLS | None"], UpstreamStream]
 
@@ -96,13 +97,13 @@ class Connector:
         self._turns = Turns(max_pending_logins)
         self._diagnoses = Diagnoses(lambda host: classify_lookup_failure(reactor, host))
 
-    def open(self, seconds: float | None = None) -> Deferred[UpstreamStream]:
+    def open(self, seconds: float | None = None, *, client: Introduction | None = None) -> Deferred[UpstreamStream]:
         """
         A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt, and fires at once.
 
-        `seconds`: there is less time than usual.
+        `seconds`: there is less time than usual.  `client`: of whom the mail server is told, as the stream knows how.
         """
-        return Attempt(self, self._reactor, self._login_seconds if seconds is None else seconds).start()
+        return Attempt(self, self._reactor, self._login_seconds if seconds is None else seconds, client).start()
 
     def held_off(self) -> HoldOffFigures:
         """Whether mail server and login are left alone at the moment."""
@@ -175,6 +176,7 @@ class Connector:
         stream = self._make_stream(login, None if implicit else options)
         stream.tls_at_once = options if implicit else None
         stream.channel = self._same(Channel(self._way, login, trust))
+        stream.introduction = attempt.client
         await self._dial(stream, destination, attempt)
         attempt.stream = stream
         return await stream.ready

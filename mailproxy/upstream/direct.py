@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from mailproxy.observe.observation import PoolFigures
 from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.wire.introduction import Introduction
 
 
 class Direct:
@@ -18,11 +19,11 @@ class Direct:
     The way to a mail server without a pool; see `downstream.surroundings.Upstreams`.
 
     Args:
-        connect: opens a connection and logs in.
+        connect: opens a connection and logs in; it is given the client that the mail server is to be told of, if any.
         quit_seconds: how long the mail server has to answer our farewell.
     """
 
-    def __init__(self, connect: Callable[[], Deferred[UpstreamStream]], quit_seconds: float) -> None:
+    def __init__(self, connect: Callable[..., Deferred[UpstreamStream]], quit_seconds: float) -> None:
         self._connect = connect
         self._quit_seconds = quit_seconds
         self._opening = self._in_use = self._made = 0
@@ -31,6 +32,10 @@ class Direct:
         """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
         self._opening += 1
         return self._connect().addBoth(self._opened)
+
+    def introduce(self, client: Introduction) -> Deferred[UpstreamStream]:
+        """The same, and the mail server is told of this client."""
+        return self._connect(client=client)
 
     def take_back(
         self,

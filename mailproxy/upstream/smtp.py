@@ -1,5 +1,6 @@
 """
 The login at an SMTP server, on `twisted.mail`'s ESMTP client: greeting, EHLO, STARTTLS, EHLO, AUTH; then a bare stream.
+Where the mail server takes our word for who the client is, XCLIENT and another EHLO come before AUTH.
 
 What is kept is the conversation and its order.  What is judged anew: replies are parsed strictly and bounded, a reply
 that nobody asked for ends the login, not one octet may wait at the switch to TLS and everything learnt before it is
@@ -22,6 +23,7 @@ from mailproxy.errors import (
     DestinationUnusable,
     LacksMechanism,
     LacksTLS,
+    LacksXCLIENT,
     LoopDetected,
     MalformedChallenge,
     MalformedReply,
@@ -34,6 +36,7 @@ from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.upstream.words import login_refused, quoted
 from mailproxy.wire import sasl
 from mailproxy.wire.smtp import Extensions, Reply, ReplyParser, parse_ehlo
+from mailproxy.wire.xclient import Telling, format_commands, parse_attributes
 
 MAX_COMMAND_OCTETS = 512
 """RFC 4954 §4: an AUTH command with its initial response is a command line like any other."""
@@ -51,6 +54,7 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
             our end.
         own_name: what we call ourselves towards clients; a server of that name is a loop.
         allow_plaintext_auth: credentials may travel unencrypted.
+        xclient: whether the mail server is told of the client: never, if it offers to hear of it, or in any case.
     """
 
     debug = False
@@ -66,12 +70,16 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         ehlo_name: str | None,
         own_name: str,
         allow_plaintext_auth: bool,
+        xclient: Telling = "off",
     ) -> None:
         ESMTPClient.__init__(self, None, tls, login.destination.ehlo_name or ehlo_name or "")
         implicit = login.destination.tls.mode is TLSMode.IMPLICIT
         UpstreamStream.__init__(self, clock, login, over_tls=implicit)
         self._own_name = own_name.encode("ascii").lower()
         self._allow_plaintext_auth = allow_plaintext_auth
+        self._xclient = xclient
+        self._introducing: list[bytes] | None = None
+        """What is still to be said of the client; None before the first word."""
         self._parser = ReplyParser()
         self._asked = True
         self._reply = Reply(0, ())
@@ -166,9 +174,43 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         self._parser = ReplyParser()
         self.esmtpState_ehlo(220, b"")
 
+    # XCLIENT
+
+    def _begins_introduction(self, items: Extensions) -> bool:
+        """
+        Whether the login has to wait, or has failed: something is said of the client first, if the mail server listens.
+        """
+        if self._xclient == "off" or self.introduction is None or self._introducing is not None:
+            return False
+        offered = parse_attributes(items.get("XCLIENT"))
+        self._introducing = format_commands(self.introduction, offered)
+        if self._xclient == "required" and "ADDR" not in offered:
+            self.fail(LacksXCLIENT("XCLIENT is required and the mail server does not offer it with ADDR"))
+            return True
+        if not self._introducing:
+            return False
+        self._introduce()
+        return True
+
+    def _introduce(self, code: int = 220, resp: bytes = b"") -> None:
+        """One command after the other; behind the last one the session begins anew, without another greeting."""
+        if not self._introducing:
+            self.esmtpState_ehlo(code, resp)
+            return
+        self.doing = "waiting for the reply to XCLIENT"
+        self._expected = [220, 250]
+        self._okresponse = self._introduce
+        self._failresponse = self._introduction_refused
+        self.sendLine(self._introducing.pop(0))
+
+    def _introduction_refused(self, code: int, resp: bytes) -> None:  # noqa: ARG002 - the shape of a state
+        self.fail(RefusedSession(f"the mail server refused XCLIENT: {self._said()}"))
+
     # AUTH
 
     def authenticate(self, code: int, resp: bytes, items: Extensions) -> None:  # noqa: D102 - Twisted's
+        if self._begins_introduction(items):
+            return
         destination, credentials = self.login.destination, self.login.credentials
         if credentials is None:
             self.smtpState_from(code, resp)

@@ -25,6 +25,8 @@ from mailproxy.tls import describe_tls_failure, keep_session
 from mailproxy.upstream.channel import Channel
 from mailproxy.upstream.farewells import Farewells
 from mailproxy.upstream.words import concealer, quoter
+from mailproxy.wire.introduction import Introduction
+from mailproxy.wire.proxyprotocol import Version, format_header
 
 
 class StreamOwner(Protocol):
@@ -55,6 +57,10 @@ class UpstreamStream:
     """Hears of the goodbye, if anybody does."""
     tls_at_once: object | None = None
     """What TLS begins with before the first octet; None where it begins later, or never."""
+    introduction: Introduction | None = None
+    """Of which client the mail server is told, where it is told of one."""
+    send_proxy: Version | None = None
+    """Of the header that tells it before anything else is said; None for no header."""
     arrived: Deferred[None] | None = None
     """Fires once there is a TCP connection, if anybody waits for it."""
     channel: Channel | None = None
@@ -97,6 +103,9 @@ class UpstreamStream:
         self.transport.setTcpNoDelay(True)
         self.transport.setTcpKeepAlive(True)
         self._acknowledge_at_once()
+        if self.send_proxy is not None:
+            known = None if self.introduction is None else self.introduction.addresses
+            self.transport.write(format_header(self.send_proxy, known))
         if self.tls_at_once is not None:
             self.begin_tls(self.tls_at_once)
         super().connectionMade()  # type: ignore[misc]  # the twisted.mail class behind this mixin

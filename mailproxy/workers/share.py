@@ -19,7 +19,7 @@ DIVIDED = (
 Limits that each worker has a part of, rounded up.
 
 Not `max_sessions_per_client`: its connections are not spread evenly, and one that keeps to a small number would be
-turned away.
+turned away.  Nor `max_pending_headers`, which is about descriptors, and each process has its own.
 """
 
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mailproxy.session.actions import Waiting
+from mailproxy.session.encryption import Encryption
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.transparency import BareNewlines
 from tests.session.smtp_script import Script, extensions, make_error, play
@@ -810,3 +811,20 @@ def test_every_command_gets_one_reply_for_any_cut(sizes):
     assert before
     assert [reply[:3] for reply in replies] == ["250", "250", "250", "500", "250", "250", "250", "252", "221"]
     assert [i for i, reply in enumerate(replies) if "upstream" in reply] == [1, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("words", "helo"),
+    [
+        ("", (b"", False)),
+        ("C: EHLO client\nopen\n", (b"client", True)),
+        ("C: ehlo [192.0.2.1]\nopen\n", (b"[192.0.2.1]", True)),
+        ("C: HELO client\nopen\n", (b"client", False)),
+        ("C: EHLO first\nopen\nC: HELO second\n", (b"second", False)),
+        ("C: MAIL FROM:<a@x>\nopen\n", (b"", False)),
+        ("C: EHLO client\nopen\nC: STARTTLS\ntls\nsecured\n", (b"", False)),
+    ],
+)
+def test_what_the_client_calls_itself_is_known_to_the_owner(words, helo):
+    script = play(GREETING + words, SMTPPolicy("proxy.test", encryption=Encryption.OFFERED))
+    assert script.session.helo == helo

@@ -32,6 +32,7 @@ auth_mechanisms = plain login xoauth2 oauthbearer
 auth_failure_delay = 0
 mail_location = maildir:{mail}/%u
 maildir_very_dirty_syncs = no
+haproxy_trusted_networks = 127.0.0.1/32
 ssl = yes
 ssl_cert = <{certificate}
 ssl_key = <{key}
@@ -67,6 +68,15 @@ service pop3-login {{
     port = {pop3s}
     ssl = yes
   }}
+  inet_listener pop3_haproxy {{
+    port = {proxied}
+    haproxy = yes
+  }}
+  inet_listener pop3s_haproxy {{
+    port = {proxied_tls}
+    ssl = yes
+    haproxy = yes
+  }}
 }}
 service anvil {{
   chroot =
@@ -90,20 +100,22 @@ scope = mail
 
 @frozen
 class Dovecot:
-    """The running server; `token_key` signs the tokens that it takes."""
+    """The running server; `token_key` signs the tokens that it takes.  What is `proxied` wants a PROXY header first."""
 
     home: Path
     mail: Path
     pop3: int
     pop3s: int
     sasl: int
+    proxied: int
+    proxied_tls: int
     token_key: bytes
     daemon: Daemon
 
     @classmethod
     def start(cls, home: Path, mail: Path, certificate: Path, key: Path, accounts: Sequence[Account]) -> Dovecot:
         """It listens on all of its ports, and every account has an empty mailbox under `mail`."""
-        pop3, pop3s, sasl = free_port(), free_port(), free_port()
+        pop3, pop3s, sasl, proxied, proxied_tls = (free_port() for _ in range(5))
         token_key = secrets.token_bytes(32)
         home.mkdir()
         _write_tokens(home, token_key)
@@ -121,12 +133,14 @@ class Dovecot:
                 pop3=pop3,
                 pop3s=pop3s,
                 sasl=sasl,
+                proxied=proxied,
+                proxied_tls=proxied_tls,
             )
         )
         daemon = Daemon.start(["dovecot", "-F", "-c", configuration], log=home / "output")
-        server = cls(home, mail, pop3, pop3s, sasl, token_key, daemon)
+        server = cls(home, mail, pop3, pop3s, sasl, proxied, proxied_tls, token_key, daemon)
         try:
-            daemon.wait_for(pop3, pop3s, sasl)
+            daemon.wait_for(pop3, pop3s, sasl, proxied, proxied_tls)
         except AssertionError as failure:
             daemon.stop()
             raise AssertionError(f"{failure}\n{server.log}") from None

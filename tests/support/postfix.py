@@ -87,6 +87,8 @@ postlog   unix-dgram n - n - 1 postlogd
 """
 
 _IMPLICIT = "-o smtpd_tls_wrappermode=yes"
+_TOLD = "-o smtpd_peername_lookup=no -o inet_protocols=all"
+_PROXIED = f"{_TOLD} -o smtpd_upstream_proxy_protocol=haproxy"
 _LISTENERS = {
     "submission": "",
     "submissions": _IMPLICIT,
@@ -96,6 +98,9 @@ _LISTENERS = {
     "only-oauthbearer": "-o smtpd_sasl_mechanism_filter=oauthbearer",
     "no-pipelining": "-o smtpd_discard_ehlo_keywords=pipelining,chunking",
     "no-8bitmime": "-o smtpd_discard_ehlo_keywords=8bitmime,smtputf8,chunking",
+    "proxied": _PROXIED,
+    "proxied-tls": f"{_PROXIED} {_IMPLICIT}",
+    "xclient": f"{_TOLD} -o smtpd_authorized_xclient_hosts=127.0.0.1",
     "no-tls": "-o smtpd_tls_security_level=none",
     "open": "-o smtpd_tls_security_level=none -o smtpd_sasl_auth_enable=no -o mynetworks=127.0.0.0/8"
     " -o smtpd_relay_restrictions=permit_mynetworks,reject -o smtpd_recipient_restrictions=permit_mynetworks,reject",
@@ -148,6 +153,16 @@ class Postfix:
         """All that it has logged so far."""
         path = self.home / "maillog"
         return path.read_text(errors="replace") if path.exists() else ""
+
+    def client_of(self, message_id: str) -> str:
+        """Name and address of the client that brought the message with this Message-ID, as the log has it."""
+        queued = until(
+            lambda: re.search(rf": ([0-9A-F]+): message-id=<{re.escape(message_id)}>", self.log),
+            f"{message_id} in the log of Postfix",
+        )
+        found = re.search(rf": {queued[1]}: client=([^,\s]+)", self.log)
+        assert found, f"{message_id} came from nowhere"
+        return found[1]
 
     def login_of(self, message_id: str) -> tuple[str, str, str]:
         """Listener, mechanism and user of the session that brought the message with this Message-ID."""

@@ -28,6 +28,8 @@ class Setup:
     plan: Plan
     head: str = ""
     ports: dict[tuple[str, str], int] = field(factory=dict)
+    more: dict[str, str] = field(factory=dict)
+    """TOML that stands in a destination besides, by its name."""
     _listeners: dict[tuple[str, str, str], list[str]] = field(factory=lambda: defaultdict(list))
 
     @property
@@ -72,6 +74,7 @@ class Setup:
     def _destinations(self) -> list[str]:
         return [
             _DESTINATION.format(name=name, service=service, protocol=protocol, listen=self._endpoints(name, tenants))
+            + self.more.get(name, "")
             for (name, service, protocol), tenants in self._listeners.items()
         ]
 

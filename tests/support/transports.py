@@ -153,6 +153,8 @@ class MemoryTransport:
     where only a paused producer is in the way.  A write behind `loseConnection` is dropped.
     """
 
+    bufferSize = READ_OCTETS
+
     def __init__(
         self, clock: Clock, socket: Socket, *, high_mark: int, host: Any, peer: Any, as_tcp: bool = False
     ) -> None:
@@ -274,7 +276,7 @@ class MemoryTransport:
     def do_read(self, limit: int) -> None:
         """Some octets are handed to the protocol, or the end of them."""
         try:
-            octets = self._socket.receive(limit)
+            octets = self._socket.receive(min(limit, self.bufferSize))
         except ConnectionResetError:
             self._lost(ConnectionLost())
             return

@@ -294,6 +294,16 @@ def second_opinions(monkeypatch):
 # Success
 
 
+@pytest.mark.parametrize("client", [None, "the client"])
+def test_each_stream_knows_of_which_client_its_mail_server_is_told(client):
+    setting = Setting(with_token("old"), with_token("new"))
+    setting.connector.open(client=client)
+    setting.resolve().connected().refuse().resolve().connected().let_in()
+    assert [stream.introduction for stream in setting.streams] == [client, client]
+    setting.streams[-1].abort()
+    setting.assert_nothing_left()
+
+
 def test_a_login_comes_through():
     setting = Setting(with_password()).open().resolve().connected().let_in()
     assert setting.outcome == setting.streams

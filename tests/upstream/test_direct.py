@@ -28,3 +28,11 @@ def test_what_a_session_had_says_goodbye(more):
 
 def test_nothing_is_known_of_the_mail_server():
     assert Direct(Connector(Network()).open, QUIT_SECONDS).known() is None
+
+
+def test_the_mail_server_is_told_of_a_client_if_there_is_one():
+    asked = []
+    direct = Direct(lambda **about: asked.append(about), QUIT_SECONDS)
+    direct.open(fresh=True)
+    direct.introduce("the client")
+    assert asked == [{}, {"client": "the client"}]

@@ -14,6 +14,7 @@ from mailproxy.errors import (
     DestinationUnusable,
     LacksMechanism,
     LacksTLS,
+    LacksXCLIENT,
     LoopDetected,
     RefusedLogin,
     RefusedSession,
@@ -22,6 +23,8 @@ from mailproxy.errors import (
 )
 from mailproxy.relay import Backpressure
 from mailproxy.upstream.smtp import SMTPUpstream
+from mailproxy.wire.introduction import Introduction
+from mailproxy.wire.proxyprotocol import Addresses
 from tests.upstream.memory import SECRET, TOKEN, Transport, alice, bearer
 
 
@@ -42,7 +45,15 @@ def producer():
 
 
 def connect(
-    mode=TLSMode.IMPLICIT, credentials=None, *, allow=False, ehlo_name="me.test", destination_name=None, **more
+    mode=TLSMode.IMPLICIT,
+    credentials=None,
+    *,
+    allow=False,
+    ehlo_name="me.test",
+    destination_name=None,
+    xclient="off",
+    client=None,
+    **more,
 ):
     more["ehlo_name"] = destination_name
     destination = Destination(
@@ -56,7 +67,9 @@ def connect(
         ehlo_name=ehlo_name,
         own_name="mailproxy.test",
         allow_plaintext_auth=allow,
+        xclient=xclient,
     )
+    stream.introduction = client
     stream.makeConnection(Transport())
     stream.test_clock = clock
     stream.outcome = []
@@ -456,3 +469,117 @@ def test_a_lost_connection_keeps_no_stream_alive():
         assert gone() is None
     finally:
         gc.enable()
+
+
+# XCLIENT
+
+CLIENT = Introduction(Addresses("203.0.113.7", 51234, "198.51.100.1", 587), b"client.test", extended=True)
+XCLIENT = b"XCLIENT NAME ADDR HELO"
+SAID = b"XCLIENT NAME=[UNAVAILABLE] ADDR=203.0.113.7 HELO=client.test\r\n"
+ANEW = b"220 mail.test ESMTP\r\n"
+telling = pytest.mark.parametrize("xclient", ["offered", "required"])
+
+
+@telling
+@pytest.mark.parametrize("reply", [ANEW, b"250 ok\r\n", b"220-mail.test\r\n220 ESMTP\r\n"])
+def test_the_mail_server_hears_of_the_client_before_the_login(xclient, reply):
+    stream = connect(credentials=alice(), xclient=xclient, client=CLIENT)
+    greet(stream, b"AUTH PLAIN", XCLIENT, b"XLIE")
+    assert sent(stream) == SAID
+    stream.dataReceived(reply)
+    assert sent(stream) == b"EHLO me.test\r\n"
+    offer(stream, b"AUTH PLAIN", XCLIENT)
+    assert sent(stream).startswith(b"AUTH PLAIN ")
+    stream.dataReceived(b"235 ok\r\n")
+    assert stream.outcome == [stream]
+    assert "XLIE" not in stream.capabilities
+
+
+@telling
+def test_it_hears_of_it_behind_starttls(xclient):
+    stream = connect(TLSMode.REQUIRED, xclient=xclient, client=CLIENT)
+    greet(stream, b"STARTTLS", XCLIENT)
+    assert sent(stream) == b"STARTTLS\r\n"
+    stream.dataReceived(b"220 go\r\n")
+    stream.handshakeCompleted()
+    assert sent(stream) == b"EHLO me.test\r\n"
+    offer(stream, XCLIENT)
+    assert sent(stream) == SAID
+    stream.dataReceived(ANEW)
+    assert sent(stream) == b"EHLO me.test\r\n"
+    offer(stream, XCLIENT)
+    assert stream.outcome == [stream]
+
+
+def test_what_does_not_fit_into_one_command_is_said_in_several():
+    stream = connect(xclient="required", client=Introduction(CLIENT.addresses, b"+" * 150))
+    greet(stream, XCLIENT)
+    said = sent(stream)
+    assert said == b"XCLIENT NAME=[UNAVAILABLE] ADDR=203.0.113.7 HELO=" + b"+2B" * 150 + b"\r\n"
+    stream = connect(xclient="required", client=Introduction(CLIENT.addresses, b"+" * 160))
+    greet(stream, XCLIENT)
+    assert sent(stream) == b"XCLIENT NAME=[UNAVAILABLE] ADDR=203.0.113.7\r\n"
+    stream.dataReceived(ANEW)
+    assert sent(stream) == b"XCLIENT HELO=" + b"+2B" * 160 + b"\r\n"
+    stream.dataReceived(ANEW)
+    assert sent(stream) == b"EHLO me.test\r\n"
+    offer(stream)
+    assert stream.outcome == [stream]
+
+
+@pytest.mark.parametrize("keywords", [[], [b"XCLIENT"], [b"XCLIENT NAME LOGIN"]])
+def test_where_it_has_to_hear_and_cannot_there_is_no_session(keywords):
+    stream = connect(credentials=alice(), xclient="required", client=CLIENT)
+    greet(stream, b"AUTH PLAIN", *keywords)
+    assert sent(stream) == b""
+    assert not stream.shown
+    assert failed(stream, LacksXCLIENT) == "XCLIENT is required and the mail server does not offer it with ADDR"
+
+
+@pytest.mark.parametrize(
+    ("xclient", "client", "keywords"),
+    [
+        ("off", CLIENT, [XCLIENT]),
+        ("offered", CLIENT, []),
+        ("offered", CLIENT, [b"XCLIENT LOGIN"]),
+        ("offered", None, [XCLIENT]),
+    ],
+)
+def test_where_there_is_nothing_to_say_or_nobody_to_hear_it_the_login_goes_on(xclient, client, keywords):
+    stream = connect(credentials=alice(), xclient=xclient, client=client)
+    greet(stream, b"AUTH PLAIN", *keywords)
+    assert sent(stream).startswith(b"AUTH PLAIN ")
+
+
+@telling
+@pytest.mark.parametrize("reply", [b"550 5.7.0 insufficient authorization", b"421 4.3.0 no", b"501 5.5.4 bad"])
+def test_a_mail_server_that_refuses_the_client_refuses_the_session(xclient, reply):
+    stream = connect(credentials=alice(), xclient=xclient, client=CLIENT)
+    greet(stream, b"AUTH PLAIN", XCLIENT)
+    assert sent(stream) == SAID
+    stream.dataReceived(reply + b"\r\n")
+    assert sent(stream) == b""
+    assert failed(stream, RefusedSession) == f"the mail server refused XCLIENT: {reply.decode()}"
+
+
+def test_it_says_nothing_more_than_it_was_asked():
+    stream = connect(xclient="required", client=CLIENT)
+    greet(stream, XCLIENT)
+    stream.dataReceived(ANEW + b"250 ok\r\n")
+    assert "it said more than asked while we were waiting for the reply to XCLIENT" in failed(stream, Violation)
+
+
+def test_it_is_heard_once_only():
+    """A mail server that offers STARTTLS no sooner than that gets it, and no second XCLIENT behind it."""
+    stream = connect(TLSMode.OPPORTUNISTIC, xclient="offered", client=CLIENT)
+    greet(stream, XCLIENT)
+    assert sent(stream) == SAID
+    stream.dataReceived(ANEW)
+    sent(stream)
+    offer(stream, b"STARTTLS", XCLIENT)
+    assert sent(stream) == b"STARTTLS\r\n"
+    stream.dataReceived(b"220 go\r\n")
+    stream.handshakeCompleted()
+    sent(stream)
+    offer(stream, XCLIENT)
+    assert stream.outcome == [stream]

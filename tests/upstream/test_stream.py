@@ -6,14 +6,18 @@ import weakref
 import pytest
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
 from twisted.internet.protocol import Protocol
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from mailproxy.destination.model import Destination, Login, MailProtocol, Password, TLSMode, TLSSettings
 from mailproxy.errors import ConnectionLost, LacksTLS, RefusedSession, TLSFailed, UpstreamTimeout, Violation
 from mailproxy.relay import Backpressure
 from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.wire.introduction import Introduction
+from mailproxy.wire.proxyprotocol import Addresses, Version, format_header
 from tests.support.transports import HIGH_MARK, PIPE_OCTETS, Network
 
 CROWD = b"x" * (HIGH_MARK + PIPE_OCTETS + 1)
@@ -331,3 +335,49 @@ def test_a_lost_stream_keeps_nothing_alive():
             assert [ref() for ref in gone] == [None, None]
     finally:
         gc.enable()
+
+
+# The PROXY header
+
+CLIENT = Addresses("203.0.113.7", 51234, "198.51.100.1", 587)
+
+
+class TellingStream(Stream):
+    def __init__(self, clock, *, version, client, tls=None):
+        super().__init__(clock)
+        self.send_proxy, self.introduction, self.tls_at_once = version, client, tls
+
+
+@pytest.mark.parametrize("version", Version)
+@pytest.mark.parametrize(
+    ("client", "addresses"), [(Introduction(CLIENT), CLIENT), (Introduction(None), None), (None, None)]
+)
+def test_a_header_is_the_first_that_a_mail_server_hears(version, client, addresses):
+    line = Line(TellingStream, version=version, client=client)
+    line.run()
+    assert line.server.hear() == format_header(version, addresses)
+    line.stream.abort()
+
+
+def test_without_a_version_there_is_no_header():
+    line = Line(TellingStream, version=None, client=Introduction(CLIENT))
+    line.run()
+    assert line.server.hear() == b""
+    line.stream.abort()
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class Creator:
+    def clientConnectionForTLS(self, tls):
+        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+
+
+def test_a_header_goes_in_front_of_tls():
+    network = Network()
+    stream = TellingStream(network.clock, version=Version.V1, client=Introduction(CLIENT), tls=Creator())
+    server = network.plug(stream, begins=True)
+    stream.ready.addErrback(lambda failure: None)
+    network.settle()
+    assert server.hear().startswith(format_header(Version.V1, CLIENT) + b"\x16\x03")
+    stream.abort()
+    network.settle()

@@ -29,7 +29,7 @@ def test_connections_to_mail_servers_are_divided_and_rounded_down(tmp_path, whol
 
 
 def test_every_limit_of_a_number_at_a_time_is_divided_or_known_not_to_be():
-    others = {"max_sessions_per_client", "min_content_octets_per_second"}
+    others = {"max_sessions_per_client", "max_pending_headers", "min_content_octets_per_second"}
     assert {field.name for field in attrs.fields(LimitsConfig)} == {*DIVIDED, *others}
 
 
@@ -44,6 +44,7 @@ def test_the_page_says_of_each_what_becomes_of_it():
     assert {name for name, words in rows.items() if words.startswith("For each worker")} == {
         "min_idle",
         "max_sessions_per_client",
+        "max_pending_headers",
     }
 
 
