@@ -30,6 +30,7 @@ from mailproxy.downstream.rooms import Door, Rooms
 from mailproxy.downstream.smtp import SMTPServerFactory
 from mailproxy.errors import ConfigError
 from mailproxy.listeners import Keeper
+from mailproxy.observe.condition import Condition
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.places import Places
 from mailproxy.recipes import Identity, Order, Recipe, UpstreamRecipe
@@ -93,6 +94,14 @@ class Standing:
     door: Door
 
 
+@frozen
+class Way:
+    """The way to one mail server for one login, and how it is doing."""
+
+    upstreams: Pool | Direct
+    condition: Condition
+
+
 class Assembly:
     """
     Makes keepers.
@@ -114,7 +123,9 @@ class Assembly:
         self._upstreams = Shared(self._make_upstreams)
         self._server_tls = Shared(self._make_server_tls)
         self._standings: Shared[Identity, Standing] = Shared(
-            lambda who, _: Standing(ListenerLog(who.destination, who.tenant), rooms.door(who.tenant))
+            lambda who, _: Standing(
+                ListenerLog(who.destination, who.tenant, seconds=tools.reactor.seconds), rooms.door(who.tenant)
+            )
         )
 
     def keeper(self, order: Order) -> Keeper:
@@ -126,13 +137,14 @@ class Assembly:
         """
         with ExitStack() as end:
             standing = self._standings.take(order.recipe.identity, end)
-            factory = self._factory(order.recipe, standing, end)
-            return Keeper(order, factory, standing.door, end.pop_all())
+            way = self._upstreams.take(order.recipe.upstream, end)
+            factory = self._factory(order.recipe, standing, way, end)
+            return Keeper(order, factory, standing.door, end.pop_all(), way.condition)
 
-    def _factory(self, recipe: Recipe, standing: Standing, end: ExitStack) -> SessionFactory:
+    def _factory(self, recipe: Recipe, standing: Standing, way: Way, end: ExitStack) -> SessionFactory:
         around = Surroundings(
             clock=self._reactor,
-            upstreams=self._upstreams.take(recipe.upstream, end),
+            upstreams=way.upstreams,
             timeouts=recipe.waits,
             stall_seconds=recipe.stall_seconds,
             close_seconds=recipe.close_seconds,
@@ -145,10 +157,11 @@ class Assembly:
         factory: SessionFactory = kind.factory(recipe.policy, around, standing.log, standing.door)
         return factory
 
-    def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Pool | Direct:
+    def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Way:
         connector = self._connector(recipe, end)
+        condition = connector.witness.condition
         if recipe.pool is None:
-            return Direct(connector.open, recipe.quit_seconds)
+            return Way(Direct(connector.open, recipe.quit_seconds), condition)
         pool = Pool(
             self._reactor,
             connector,
@@ -156,9 +169,10 @@ class Assembly:
             self.shelf,
             wait_seconds=recipe.login_seconds,
             quit_seconds=recipe.quit_seconds,
+            worked=connector.witness.worked,
         )
         end.callback(pool.close)
-        return pool
+        return Way(pool, condition)
 
     def _connector(self, recipe: UpstreamRecipe, end: ExitStack) -> Connector:
         return Connector(

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import define
+from attrs import Factory, define
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -23,6 +23,7 @@ from mailproxy.config.endpoints import parse_endpoint
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.rooms import Door
 from mailproxy.inherited import InheritedEndpoint
+from mailproxy.observe.condition import Condition
 from mailproxy.recipes import Order
 from mailproxy.sockets import serving
 
@@ -34,12 +35,17 @@ _LAST_CLIENTS = 2000
 
 @define(eq=False)
 class Keeper:
-    """A factory and what it was made for; `end` lets go of what it needs, once its last session is gone."""
+    """
+    A factory and what it was made for; `end` lets go of what it needs, once its last session is gone.
+
+    `condition` is that of its way to the mail server.
+    """
 
     order: Order
     factory: SessionFactory
     door: Door
     end: ExitStack
+    condition: Condition = Factory(Condition)
 
     def settle(self) -> None:
         """Name and bound of the listener, which its keepers share, are those that this one is made for."""

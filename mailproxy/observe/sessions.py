@@ -4,6 +4,7 @@ What the log says of a session.  Every line names destination, tenant and sessio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from itertools import count
 
@@ -13,6 +14,7 @@ from twisted.python.failure import Failure
 
 from mailproxy.errors import MailProxyError
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.failures import Failures
 from mailproxy.observe.text import printable
 
 _WARNINGS = frozenset({"delivery_unknown", "upstream_desync", "upstream_dropped", "upstream_login_refused"})
@@ -43,13 +45,24 @@ class ListenerLog:
         destination: its name in the destination service.
         tenant: its name, or None for the provider's own.
         label: what each line begins with; `tenant/destination` where that tells the listener from all others.
+        seconds: the time, since 1970.
     """
 
-    def __init__(self, destination: str, tenant: str | None, *, label: str = "", logger: Logger | None = None) -> None:
+    def __init__(
+        self,
+        destination: str,
+        tenant: str | None,
+        *,
+        label: str = "",
+        logger: Logger | None = None,
+        seconds: Callable[[], float] = time.time,
+    ) -> None:
         self.destination = destination
         self.tenant = tenant
         self.label = label or (f"{tenant}/{destination}" if tenant else destination)
         self.counters = Counters()
+        self.failures = Failures()
+        self._seconds = seconds
         self._logger = logger or Logger(namespace="mailproxy.session")
 
     def session(self, peer: str) -> SessionLog:
@@ -62,6 +75,10 @@ class ListenerLog:
         self.counters.began()
         self.counters.turned_away[limit] += 1
         self.counters.ended("too_many_sessions")
+
+    def failed(self, session: str, outcome: str, text: str) -> None:
+        """A session of this number met a failure."""
+        self.failures.note(self._seconds(), session, outcome, text)
 
     def emit(self, level: LogLevel, text: str, **fields: object) -> None:
         """One line; what is in it is filled in here, since Twisted takes long for that."""
@@ -96,7 +113,9 @@ class SessionLog:
 
     def failed(self, error: MailProxyError, doing: str) -> None:
         """Our side, or the mail server's, failed: the sentence says which."""
-        self._say(LogLevel.error if not error.temporary else LogLevel.warn, f"{doing}: {error}", outcome=error.outcome)
+        text = f"{doing}: {error}"
+        self._listener.failed(self.id, error.outcome, text)
+        self._say(LogLevel.error if not error.temporary else LogLevel.warn, text, outcome=error.outcome)
 
     def tls_failed(self, sentence: str) -> None:
         """There was no TLS with the client, which is often nobody's fault: somebody only looks for open ports."""

@@ -164,3 +164,12 @@ def test_no_tls_with_a_client_is_told_and_nobodys_fault():
 def test_numbers_count_up_and_a_worker_says_which_one_it_is():
     alone, worker = Numbers(), Numbers("12-")
     assert [alone.next(), alone.next(), worker.next()] == ["000001", "000002", "12-000001"]
+
+
+def test_a_failure_is_kept_with_its_session_and_its_time():
+    book = Book(seconds=lambda: 7.0)
+    session = book.listener.session("x")
+    session.failed(Unreachable("no connection"), "no session at the mail server")
+    (kept,) = book.listener.failures.latest()
+    assert (kept.last, kept.session, kept.outcome) == (7.0, session.id, "upstream_unreachable")
+    assert kept.text == "no session at the mail server: no connection"
