@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from mailproxy.config import (
+    AdminConfig,
     CertificateConfig,
     Config,
     DestinationConfig,
@@ -29,8 +30,8 @@ from mailproxy.config import (
     load,
 )
 from mailproxy.config.endpoints import parse_endpoint
-from mailproxy.config.rules import Between
-from mailproxy.config.values import Listen
+from mailproxy.config.rules import Between, Domain
+from mailproxy.config.values import Listen, Place
 from mailproxy.recipes import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
@@ -50,6 +51,7 @@ TABLES = {
     "`[pool]`": PoolConfig,
     "`[smtp]`": SMTPConfig,
     "`[pop3]`": POP3Config,
+    "`[admin]`": AdminConfig,
     "`[tenants.NAME]`": TenantConfig,
     "`[listener_tls.NAME]`": ListenerTLSConfig,
     "`[[listener_tls.NAME.certificates]]`": CertificateConfig,
@@ -64,7 +66,9 @@ PLAIN = {
     Path: "path",
     tuple[Path, ...]: "list of paths",
     tuple[CertificateConfig, ...]: "list of tables",
+    tuple[Domain, ...]: "list of host names",
     Listen: "endpoint, or table of endpoints by tenant",
+    Place: "endpoint",
 }
 NOT_KEYS = {
     "path",
@@ -76,6 +80,7 @@ NOT_KEYS = {
     "pool",
     "smtp",
     "pop3",
+    "admin",
     "tenants",
     "listener_tls",
     "destination_services",
@@ -199,7 +204,10 @@ def test_the_example_has_every_key():
         "`[[listener_tls.NAME.certificates]]`": [each for table in listener_tls for each in table["certificates"]],
         "`[destination_services.NAME]`": raw["destination_services"].values(),
         "`[[destinations]]`": raw["destinations"],
-    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3")}
+    } | {
+        f"`[{name}]`": [raw[name]]
+        for name in ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "admin")
+    }
     for heading, cls in TABLES.items():
         assert {field.name for field in keys(cls)} <= {key for table in written[heading] for key in table}, heading
 

@@ -27,6 +27,9 @@ from mailproxy.destination.model import MailProtocol
 Listen = NewType("Listen", Mapping[str | None, str])
 """Tenant to endpoint string; None stands for the provider's own. Every endpoint names its interface."""
 
+Place = NewType("Place", str)
+"""An endpoint string that names its interface."""
+
 Level = Literal["subaccount", "instance", "provider_subaccount", "provider_instance"]
 
 
@@ -157,6 +160,16 @@ class POP3Config:
 
 
 @frozen
+class AdminConfig:
+    """Where an operator asks how it goes, and who may."""
+
+    endpoint: Place = Place("tcp:9494:interface=127.0.0.1")
+    token_file: Path | None = None
+    allow_without_token: bool = False
+    host_names: tuple[Domain, ...] = ()
+
+
+@frozen
 class TenantConfig:
     """How a tenant is known to the destination service; without a subdomain by its id alone."""
 
@@ -222,8 +235,9 @@ class Config:
     """
     The whole file.
 
-    `server_name` and `ehlo_name` are None where the host's own name is to be used.  `tenants` holds every tenant
-    that is listened for, written down or not.  `source` is what the file holds where there are workers to be told it.
+    `server_name` and `ehlo_name` are None where the host's own name is to be used, `admin` where there is no such
+    endpoint.  `tenants` holds every tenant that is listened for, written down or not.  `source` is what the file holds
+    where there are workers to be told it.
     """
 
     path: Path
@@ -238,6 +252,7 @@ class Config:
     pool: PoolConfig = PoolConfig()
     smtp: SMTPConfig = SMTPConfig()
     pop3: POP3Config = POP3Config()
+    admin: AdminConfig | None = None
     tenants: Mapping[str, TenantConfig] = Factory(dict)
     listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)

@@ -76,7 +76,7 @@ class ListenerLog:
         self.counters.turned_away[limit] += 1
         self.counters.ended("too_many_sessions")
 
-    def failed(self, session: str, outcome: str, text: str) -> None:
+    def note_failure(self, session: str, outcome: str, text: str) -> None:
         """A session of this number met a failure."""
         self.failures.note(self._seconds(), session, outcome, text)
 
@@ -114,7 +114,7 @@ class SessionLog:
     def failed(self, error: MailProxyError, doing: str) -> None:
         """Our side, or the mail server's, failed: the sentence says which."""
         text = f"{doing}: {error}"
-        self._listener.failed(self.id, error.outcome, text)
+        self._listener.note_failure(self.id, error.outcome, text)
         self._say(LogLevel.error if not error.temporary else LogLevel.warn, text, outcome=error.outcome)
 
     def tls_failed(self, sentence: str) -> None:
