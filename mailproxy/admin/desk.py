@@ -18,8 +18,12 @@ from mailproxy.admin.guard import Guard
 from mailproxy.admin.status import readiness, status
 from mailproxy.admin.values import Explain, Picture
 
-KEEP_SECONDS = 1.0
-"""An answer that takes some work is given again for so long, however many ask."""
+SHARE = 10
+"""An answer that took some time to make is given again for so many times as long: however many ask, no more than about
+that part of the process's time goes into it."""
+
+MOST_KEEP_SECONDS = 1.0
+"""No answer is older."""
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -82,6 +86,15 @@ class _Path:
     private: bool = True
 
 
+@frozen
+class _Kept:
+    """An answer that may be given again."""
+
+    answer: Answer
+    made: float
+    until: float
+
+
 class Desk:
     """
     Answers.
@@ -96,7 +109,7 @@ class Desk:
         self._pages = pages
         self.guard = guard
         self._seconds = seconds
-        self._kept: dict[str, tuple[float, Answer]] = {}
+        self._kept: dict[str, _Kept] = {}
         self._was_ready = False
         self.paths = self._table()
         """What is answered, by path."""
@@ -134,15 +147,17 @@ class Desk:
         return table if self._pages.metrics is None else table | {"/metrics": _Path(self._metrics)}
 
     def _object(self, make: Callable[[], Mapping[str, Any]]) -> _Path:
-        """One that is answered with an object, which is good for a while."""
+        """One that is answered with an object, which is good for a moment."""
 
         def answer(asked: Asked) -> Answer:
-            now = self._seconds()
-            since, kept = self._kept.get(asked.path, (0.0, None))
-            if kept is None or not 0 <= now - since < KEEP_SECONDS:
-                kept = _json(200, make())
-                self._kept[asked.path] = now, kept
-            return kept
+            begun = self._seconds()
+            kept = self._kept.get(asked.path)
+            if kept is not None and kept.made <= begun < kept.until:
+                return kept.answer
+            answer = _json(200, make())
+            made = self._seconds()
+            self._kept[asked.path] = _Kept(answer, made, made + min((made - begun) * SHARE, MOST_KEEP_SECONDS))
+            return answer
 
         return _Path(answer)
 

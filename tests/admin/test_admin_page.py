@@ -94,7 +94,7 @@ def test_every_side_stands_there():
         f"{condition.CERTIFICATE_SECONDS / 86_400:g} days",
         f"The length of a step: {history.SAMPLE_SECONDS:g}",
         f"{history.MAX_SAMPLES} steps at most",
-        {1.0: "at most once a second"}[desk.KEEP_SECONDS],
+        f"{desk.MOST_KEEP_SECONDS:g} s old at most",
     ],
 )
 def test_every_bound_is_the_codes(words):

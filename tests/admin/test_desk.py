@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from mailproxy.admin.desk import HEADERS, KEEP_SECONDS, Asked, Desk, Pages
+from mailproxy.admin.desk import HEADERS, MOST_KEEP_SECONDS, SHARE, Asked, Desk, Pages
 from mailproxy.admin.guard import Guard
 from tests.admin.scenes import degraded, draining, empty, healthy, history
 
@@ -21,12 +21,14 @@ class Office:
         self.picture = picture or healthy()
         self.now = 100.0
         self.looked = 0
+        self.takes = 0.0
         pages = Pages(self._look, lambda: history(self.picture), lambda: stats, metrics)
         guard = Guard(("ops.example.com",), None if token is None else lambda: token)
         self.desk = Desk(pages, guard, lambda: self.now)
 
     def _look(self):
         self.looked += 1
+        self.now += self.takes
         return self.picture
 
     def ask(self, path, method="GET", **headers):
@@ -138,17 +140,37 @@ def test_a_name_that_somebody_made_lead_here_gets_nothing():
         assert office.ask(path, host="127.0.0.1:9494").code == 200
 
 
-def test_however_many_ask_the_work_is_done_once_in_a_while():
+def test_what_costs_no_time_is_always_fresh():
     office = Office()
+    office.ask("/status")
+    office.picture = empty()
+    assert office.json("/status")["sessions"] == 0
+
+
+def test_however_many_ask_a_bounded_part_of_the_time_goes_into_it():
+    office = Office()
+    office.takes = 0.01
     for _ in range(100):
         office.ask("/status")
     assert office.looked == 1
+    office.now += 1.01 * SHARE * office.takes
     office.picture = empty()
-    office.now += KEEP_SECONDS
     assert office.json("/status")["sessions"] == 0
     office.now -= 50
     office.ask("/status")
-    assert office.looked == 3
+    assert office.looked == 3, "a clock that was set back"
+
+
+def test_no_answer_is_old():
+    office = Office()
+    office.takes = 5.0
+    office.ask("/status")
+    office.now += MOST_KEEP_SECONDS - 0.01
+    office.ask("/status")
+    assert office.looked == 1
+    office.now += 0.01
+    office.ask("/status")
+    assert office.looked == 2
 
 
 def test_whoever_is_told_something_may_neither_keep_it_nor_frame_it():
