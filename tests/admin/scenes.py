@@ -109,14 +109,14 @@ def degraded():
         row("newsletter", "acme", port=1589, success=NOW - 4, active=3, total=90_551, host="smtp.gmail.com",
             failures=[Failed(NOW - 900, NOW - 240, 3, "000c11", trouble.outcome, f"upstream_reply: {trouble.text}")]),
         row("inbox", "acme", "pop3", port=1110, success=NOW - 55, total=4_310, active=1, certificate=3 * DAY),
-        row("orders", "initech", port=1592, failure=UNREACHABLE, held=NOW + 18, host="mail.initech.example",
+        row("orders", "initech", port=1592, failure=UNREACHABLE, held=NOW + 18, host="mail.initech.example", total=460,
             failures=[failed(UNREACHABLE, 230, "000d02", NOW - 3000)]),
         row("archive", None, port=1590),
     )  # fmt: skip
     problem = (
         "/etc/mailproxy/mailproxy.toml: destinations[2].listen.acme: listens where destinations[0].listen.acme does"
     )
-    return Picture(evolve(PROCESS, complaints=(problem,)), rows)
+    return Picture(evolve(PROCESS, sessions=8, complaints=(problem,)), rows)
 
 
 def empty():

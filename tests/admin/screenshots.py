@@ -24,6 +24,8 @@ SHOTS = [
     ("crowd-phone-light", "crowd", "light", True),
 ]
 DESKTOP, PHONE = (1280, 900), (390, 844)
+FOR_THE_MANUAL = {"degraded-light": 1380, "healthy-phone-dark": 1000}
+"""Those in docs/how-to/images, with their height."""
 MOST_HEIGHT = 1700
 """Of a picture, in pixels."""
 
@@ -37,7 +39,9 @@ def take(browser: Browser, address: str, colours: str, *, phone: bool, path: Pat
     browser.wait("document.body.dataset.shown", "the page to show what it has heard")
     whole = min(MOST_HEIGHT, browser.run("return document.documentElement.scrollHeight"))
     browser.size(width, max(height, whole), phone=phone)
-    browser.picture(path)
+    browser.picture(path, width, max(height, whole))
+    if path.stem in FOR_THE_MANUAL:
+        browser.picture(path.with_stem(f"manual-{path.stem}"), width, FOR_THE_MANUAL[path.stem], scale=0.6)
 
 
 def main(folder: Path) -> None:
@@ -51,7 +55,7 @@ def main(folder: Path) -> None:
             browser.size(*DESKTOP)
             browser.open(address)
             browser.wait("!document.getElementById('locked').hidden", "the page to ask for the token")
-            browser.picture(folder / "locked-light.png")
+            browser.picture(folder / "locked-light.png", *DESKTOP)
     sys.stdout.write("".join(f"{path}\n" for path in sorted(folder.glob("*.png"))))
 
 

@@ -72,9 +72,10 @@ class Browser:
         """What a command of Chromium's own answers."""
         return self._session("POST", "goog/cdp/execute", {"cmd": name, "params": parameters or {}})
 
-    def picture(self, path: Path, *, whole: bool = False) -> None:
-        """What is seen is in a file; `whole` is all of the page, also what is further down."""
-        shot = self.command("Page.captureScreenshot", {"format": "png", "captureBeyondViewport": whole})
+    def picture(self, path: Path, width: int, height: int, *, scale: float = 1) -> None:
+        """The upper left part of the page is in a file, so large, and then scaled."""
+        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": scale}
+        shot = self.command("Page.captureScreenshot", {"format": "png", "clip": clip})
         path.write_bytes(base64.b64decode(shot["data"]))
 
     def complaints(self) -> list[str]:
