@@ -9,7 +9,8 @@ UV := $(BIN)/uv
 LOCK := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit simulate fuzz mutants chaos load bench lint format typecheck check wheel deps lock clean
+.PHONY: help run test unit simulate fuzz mutants chaos load bench screenshots lint format typecheck check wheel deps \
+	lock clean
 
 help:  ## say what there is
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -44,6 +45,9 @@ load: $(VENV)/.dev  ## thousands of sessions: PROGRAM=drain, flood, fairness or 
 bench: $(VENV)/.dev  ## how fast it is and what it costs: all CASES or those named, ROUNDS=3 times; or SOAK=sessions in a row
 	$(BIN)/python -m tests.bench.run $(if $(SOAK),--soak $(SOAK)) $(if $(CASES),--cases $(CASES)) \
 		--rounds $(or $(ROUNDS),3) $(ARGS)
+
+screenshots: $(VENV)/.dev deps  ## pictures of the status page in build/screenshots, by a real Chromium
+	$(BIN)/python -m tests.admin.screenshots build/screenshots
 
 lint: $(VENV)/.dev  ## ruff: rules and layout; the systemd unit
 	$(BIN)/ruff check

@@ -34,6 +34,7 @@ from mailproxy.downstream.rooms import Door, Rooms
 from mailproxy.downstream.smtp import SMTPServerFactory
 from mailproxy.errors import ConfigError
 from mailproxy.listeners import Keeper
+from mailproxy.observe.condition import Condition
 from mailproxy.observe.observation import State
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.places import Places
@@ -98,6 +99,11 @@ class Way:
     connector: Connector
     logins: DestinationLogins
 
+    @property
+    def condition(self) -> Condition:
+        """How it has been doing."""
+        return self.connector.witness.condition
+
     def state(self, server_tls: Any) -> State:
         """How it is at this moment; `server_tls` is what clients of the listener are shown, None for nothing."""
         return State(
@@ -156,7 +162,8 @@ class Assembly:
             around = self._around(order.recipe, way, end)
             kind = KINDS[order.recipe.upstream.protocol]
             factory: SessionFactory = kind.factory(order.recipe.policy, around, standing.log, standing.door)
-            return Keeper(order, factory, standing.door, end.pop_all(), partial(way.state, around.server_tls))
+            state = partial(way.state, around.server_tls)
+            return Keeper(order, factory, standing.door, end.pop_all(), state, way.condition)
 
     def _around(self, recipe: Recipe, way: Way, end: ExitStack) -> Surroundings:
         upstreams, introduces = way.upstreams, recipe.upstream.introduces
@@ -189,6 +196,7 @@ class Assembly:
             self.shelf,
             wait_seconds=recipe.login_seconds,
             quit_seconds=recipe.quit_seconds,
+            worked=connector.witness.worked,
         )
         end.callback(pool.close)
         return pool

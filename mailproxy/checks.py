@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mailproxy.admin.guard import make_guard
 from mailproxy.config import Config, ListenerTLSConfig, TrustConfig
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import InheritedEndpoint, endpoint_of
@@ -45,6 +46,7 @@ def _problems_of_files(config: Config, reactor: Any, server_tls: ServerTLS) -> I
     yield from trust_of(config.trust, f"{config.path}: trust.", reactor)[1]
     yield from _problems_of_listener_tls(config, reactor, server_tls)
     yield from problems_of_services(config)
+    yield from _problems_of_admin(config, reactor)
 
 
 def _problems_of_listener_tls(config: Config, reactor: Any, server_tls: ServerTLS) -> Iterator[str]:
@@ -54,6 +56,14 @@ def _problems_of_listener_tls(config: Config, reactor: Any, server_tls: ServerTL
                 server_tls(tls, where, reactor.seconds)
             except ConfigError as error:
                 yield from error.problems
+
+
+def _problems_of_admin(config: Config, reactor: Any) -> Iterator[str]:
+    if config.admin is not None:
+        try:
+            make_guard(config.admin, f"{config.path}: admin.", reactor.seconds)
+        except ConfigError as error:
+            yield from error.problems
 
 
 def _problems_of_endpoints(config: Config, reactor: Any, *, handed_over: bool = True) -> Iterator[str]:

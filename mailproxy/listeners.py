@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from ipaddress import ip_address
 from typing import Any
 
-from attrs import define
+from attrs import Factory, define
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReadDescriptor, IStreamServerEndpoint
 from twisted.internet.protocol import Protocol, ServerFactory
@@ -23,6 +23,7 @@ from mailproxy.config.endpoints import parse_endpoint
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.rooms import Door
 from mailproxy.inherited import InheritedEndpoint
+from mailproxy.observe.condition import Condition
 from mailproxy.observe.observation import Observation, State
 from mailproxy.recipes import Order
 from mailproxy.sockets import serving
@@ -38,7 +39,8 @@ class Keeper:
     """
     A factory and what it was made for.
 
-    `end` lets go of what it needs, once its last session is gone; `state` is how all of that is at this moment.
+    `end` lets go of what it needs, once its last session is gone; `state` is how all of that is at this moment, and
+    `condition` how its way to the mail server has been doing.
     """
 
     order: Order
@@ -46,6 +48,7 @@ class Keeper:
     door: Door
     end: ExitStack
     state: Callable[[], State] = State
+    condition: Condition = Factory(Condition)
 
     def observation(self) -> Observation:
         """What an operator sees of it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import signal
-from collections.abc import MutableMapping
+from collections.abc import MutableMapping, Sequence
 from functools import partial
 from threading import Thread
 from typing import Any, Protocol
@@ -31,6 +31,7 @@ class Proxy(Protocol):
     """What there is to run."""
 
     config: Config
+    complaints: Sequence[str]
     listeners: list[Any]
 
     def privilegedStartService(self) -> None:

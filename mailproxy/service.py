@@ -26,6 +26,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from mailproxy import names
+from mailproxy.admin.endpoint import Admin, descriptors
 from mailproxy.assembly import Assembly, Tools
 from mailproxy.checks import ServerTLS, problems_for_start, problems_of_all
 from mailproxy.config import Config
@@ -35,6 +36,7 @@ from mailproxy.errors import ConfigError
 from mailproxy.inherited import endpoint_of
 from mailproxy.listeners import Keeper, Listener
 from mailproxy.observe.observation import Observation
+from mailproxy.overview import Overview
 from mailproxy.recipes import Order, OwnNames, orders
 from mailproxy.reload import Change, Difference
 from mailproxy.sockets import OURS, Sockets
@@ -117,6 +119,9 @@ class Proxy(Service):
             raise ConfigError(problems)
         self.config = config
         """What is in use."""
+        self.config_since: float = tools.reactor.seconds()
+        self.complaints: Sequence[str] = ()
+        """What keeps the configuration file, as it is now, from being used."""
         self._rooms = Rooms()
         self._assembly = Assembly(tools, self._rooms, self._is_ours)
         self.listeners = [self._listener(self._assembly.keeper(order)) for order in orders(config, own_names())]
@@ -124,13 +129,17 @@ class Proxy(Service):
         self._ending: list[Drain] = []
         self._one_at_a_time = DeferredLock()
         self._pause = Pause(tools.reactor)
-        self._bound = self._stopping = False
+        self.bound = self.stopping = False
+        self.max_sessions = 0
+        """How many clients there may be; 0 is no limit."""
+        overview = Overview(self, tools.reactor)
+        self._admin = Admin(tools.reactor, overview.pages(), overview.history, endpoint_of)
         self._settle()
 
     @property
     def ready(self) -> bool:
         """Whether clients are welcome: every port is bound, and the end has not begun."""
-        return self._bound and not self._stopping
+        return self.bound and not self.stopping
 
     @property
     def sessions(self) -> int:
@@ -147,11 +156,12 @@ class Proxy(Service):
         whole.
         """
         problems = [problem for listener in self.listeners if (problem := listener.listen()) is not None]
+        problems += self._admin.start(self.config.admin, _admin_where(self.config))
         for problem in problems:
             _log.critical("{problem}", problem=problem)
         if problems:
             raise SystemExit(1)
-        self._bound = True
+        self.bound = True
 
     def reload(self, config: Config) -> Deferred[list[str]]:
         """
@@ -167,7 +177,7 @@ class Proxy(Service):
     def stopService(self) -> Deferred[None]:
         """Nobody new comes in, and every session ends in good order, or else at its deadline."""
         super().stopService()
-        self._stopping = True
+        self.stopping = True
         return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._stop()))
 
     def hurry(self) -> None:
@@ -177,7 +187,7 @@ class Proxy(Service):
             drain.hurry()
 
     async def _reload(self, config: Config) -> list[str]:
-        if self._stopping:
+        if self.stopping:
             return ["mailproxy is being stopped"]
         problems = await self.prepare(config)
         if not problems:
@@ -197,6 +207,10 @@ class Proxy(Service):
         change = Change(difference, self._assembly.keeper, self._listener)
         problems = await change.prepare()
         if not problems:
+            problems = await self._admin.prepare(config.admin, _admin_where(config))
+            if problems:
+                await change.undo()
+        if not problems:
             self._prepared = _Prepared(config, wanted, difference, change)
         return problems
 
@@ -205,6 +219,8 @@ class Proxy(Service):
         prepared, self._prepared = self._prepared, None
         assert prepared is not None, "nothing was prepared"
         prepared.change.commit()
+        self._admin.commit()
+        self.config_since = self._tools.reactor.seconds()
         self.config, self.listeners = prepared.config, prepared.change.listeners(prepared.wanted)
         self._settle()
         path, difference = str(self.config.path), prepared.difference
@@ -217,6 +233,7 @@ class Proxy(Service):
         prepared, self._prepared = self._prepared, None
         if prepared is not None:
             await prepared.change.undo()
+            await self._admin.undo()
 
     async def _stop(self) -> None:
         """Every step has its bound, so that there is an end to it, whatever happens."""
@@ -231,6 +248,7 @@ class Proxy(Service):
         farewells = self._assembly.farewells
         await self._pause.wait(FAREWELL_SECONDS, farewells.all_gone())
         farewells.abort()
+        await Pause(self._tools.reactor).wait(_CLOSE_PORT_SECONDS, self._admin.close())
 
     async def _end(self, listeners: Sequence[Listener]) -> None:
         """Nobody comes in any more, all sessions end, and then what they needed."""
@@ -260,12 +278,14 @@ class Proxy(Service):
             listener.gate.keeper.settle()
         limits = self.config.limits
         self._assembly.shelf.resize(limits.max_idle_connections)
-        most = most_sessions(sum(listener.descriptors for listener in self.listeners) + limits.max_idle_connections)
+        others = sum(listener.descriptors for listener in self.listeners) + descriptors(self.config.admin)
+        most = most_sessions(others + limits.max_idle_connections)
         if 0 < most < limits.max_sessions:
             words = "max_sessions is {limit}, and open files suffice for {most}"
             _log.warn(words, limit=limits.max_sessions, most=most)
+        self.max_sessions = limits.max_sessions or most
         self._rooms.resize(
-            sessions=limits.max_sessions or most,
+            sessions=self.max_sessions,
             per_tenant=limits.max_sessions_per_tenant,
             per_client=limits.max_sessions_per_client,
             tenants=len({listener.order.recipe.identity.tenant for listener in self.listeners}),
@@ -300,6 +320,10 @@ def problems_of_change(before: Config, after: Config) -> list[str]:
     if before.workers == after.workers:
         return []
     return [f"{after.path}: workers: {before.workers} are running, and a change needs a restart"]
+
+
+def _admin_where(config: Config) -> str:
+    return f"{config.path}: admin."
 
 
 def _failed(failure: Failure) -> None:

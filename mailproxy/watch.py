@@ -8,7 +8,7 @@ where an editor puts another in its place, or where Kubernetes exchanges the dir
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -31,6 +31,7 @@ class Reloads(Protocol):
     """What can change over to another configuration while it runs."""
 
     config: Config
+    complaints: Sequence[str]
 
     def reload(self, config: Config) -> Deferred[list[str]]:
         """The configuration is in use, or else fires with its problems."""
@@ -138,7 +139,7 @@ class Watch:
         if problems != self._problems:
             for problem in problems:
                 _log.error("not loaded, the configuration before stays in use: {problem}", problem=problem)
-        self._problems = problems
+        self._problems = self._service.complaints = problems
         self._next_try = self._clock.seconds() + RETRY_SECONDS
         if tell or not problems:
             self._loaded(not problems)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailproxy.config import (
+    AdminConfig,
     CertificateConfig,
     Config,
     ListenerTLSConfig,
@@ -594,3 +595,61 @@ def test_any_value_anywhere_gives_complaints_and_no_crash(tmp_path_factory, valu
     path = tmp_path_factory.getbasetemp() / "any.toml"
     path.write_text("".join(f"{key} = {as_toml(value)}\n" for key, value in values.items()))
     assert complaints(path)
+
+
+# The admin endpoint
+
+
+def test_there_is_no_admin_endpoint_unless_it_is_asked_for(write):
+    assert load(write(MINIMAL)).admin is None
+
+
+def test_an_admin_endpoint_is_on_loopback_unless_it_is_said(write, tmp_path):
+    assert load(write(f"[admin]\n{MINIMAL}")).admin == AdminConfig()
+    text = '[admin]\nendpoint = "tcp:9000"\ntoken_file = "token"\nhost_names = ["ops.example.com"]\n'
+    assert load(write(text + MINIMAL)).admin == AdminConfig(
+        endpoint="tcp:9000:interface=127.0.0.1", token_file=tmp_path / "token", host_names=("ops.example.com",)
+    )
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["tcp:9494", "tcp6:9494", "unix:/run/mailproxy/admin", "tcp:9494:interface=127.9.9.9"]
+)
+def test_who_is_on_this_machine_needs_no_token(write, endpoint):
+    assert load(write(f'[admin]\nendpoint = "{endpoint}"\n{MINIMAL}')).admin.token_file is None
+
+
+@pytest.mark.parametrize("interface", ["0.0.0.0", "192.0.2.1", "\\\\:\\\\:"])
+def test_others_need_one_unless_the_operator_says_otherwise(write, interface):
+    text = f'[admin]\nendpoint = "tcp:9494:interface={interface}"\n'
+    assert complaints(write(text + MINIMAL)) == [
+        "admin.token_file: is missing: others than this machine can reach the endpoint"
+    ]
+    for more in ('token_file = "token"', "allow_without_token = true"):
+        assert complaints(write(f"{text}{more}\n{MINIMAL}")) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('endpoint = "nonsense"', "admin.endpoint: not an endpoint to listen on: must begin with tcp:"),
+        ("endpoint = 9494", "admin.endpoint: must be an endpoint in quotes"),
+        ('endpoint = "ssl:9494:privateKey=/k.pem"', "admin.endpoint: ssl: is for mail; it may begin with tcp:"),
+        ('endpoint = "systemd:UNIX:name=admin"', "admin.endpoint: systemd: is for mail; it may begin with tcp:"),
+        ('endpoint = "tcp:1588"', "admin.endpoint: listens where destinations[0].listen.globex does"),
+        ('endpoint = "tcp:1588:interface=0.0.0.0"\ntoken_file = "t"', "admin.endpoint: listens where destinations[0]"),
+        ('token_file = "t"\nallow_without_token = true', "admin.allow_without_token: has no effect while there is a"),
+        ('host_names = ["not a name"]', "admin.host_names[0]: must be a host name"),
+        ("port = 9494", "admin.port: unknown key"),
+    ],
+)
+def test_a_mistake_about_it_is_told_and_it_does_not_come_into_use(write, text, complaint):
+    path = write(f"[admin]\n{text}\n{MINIMAL}")
+    (said,) = complaints(path)
+    assert said.startswith(complaint)
+    assert examine(path).config.admin is None
+
+
+def test_workers_have_none(write):
+    (said,) = complaints(write(f"workers = 2\n[admin]\n{MINIMAL}"))
+    assert said == "admin: needs workers = 1: each worker would know of its own sessions alone"

@@ -13,6 +13,7 @@ import attrs
 import pytest
 
 from mailproxy.config import (
+    AdminConfig,
     CertificateConfig,
     Config,
     DestinationConfig,
@@ -31,8 +32,8 @@ from mailproxy.config import (
     load,
 )
 from mailproxy.config.endpoints import parse_endpoint
-from mailproxy.config.rules import Balancer, Between
-from mailproxy.config.values import Listen, LogLevels
+from mailproxy.config.rules import Balancer, Between, Domain
+from mailproxy.config.values import Listen, LogLevels, Place
 from mailproxy.recipes import pop3_policy, smtp_policy
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
@@ -54,6 +55,7 @@ TABLES = {
     "`[pop3]`": POP3Config,
     "`[log]`": LogConfig,
     "`[metrics]`": MetricsConfig,
+    "`[admin]`": AdminConfig,
     "`[tenants.NAME]`": TenantConfig,
     "`[listener_tls.NAME]`": ListenerTLSConfig,
     "`[[listener_tls.NAME.certificates]]`": CertificateConfig,
@@ -71,8 +73,10 @@ PLAIN = {
     tuple[Balancer, ...]: "list of networks",
     Listen: "endpoint, or table of endpoints by tenant",
     LogLevels: "table of levels by namespace",
+    tuple[Domain, ...]: "list of host names",
+    Place: "endpoint",
 }
-TOGETHER = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "log", "metrics")
+TOGETHER = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "log", "metrics", "admin")
 """Tables of which there is one."""
 NOT_KEYS = {
     "path",
@@ -86,6 +90,7 @@ NOT_KEYS = {
     "pop3",
     "log",
     "metrics",
+    "admin",
     "tenants",
     "listener_tls",
     "destination_services",

@@ -94,6 +94,8 @@ def test_every_configuration_on_a_page_can_be_used_with_the_files_beside_it(each
         Authority.create().write(path)
     for table in judged.listener_tls.values():
         _write_certificates(table)
+    if judged.admin is not None and judged.admin.token_file is not None:
+        judged.admin.token_file.write_text("a-token-of-the-operator")
     assert service.check(load(config)) == []
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+import mailproxy
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 EXTRAS = PROJECT["project"]["optional-dependencies"]
@@ -30,7 +32,12 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_package_the_plugin_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "mailproxy").rglob("*.py")}
-    assert names == sources | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
+    page = {f"mailproxy/admin/static/{name}" for name in ("index.html", "app.js", "style.css", "icon.svg")}
+    assert names == sources | page | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
+
+
+def test_the_package_says_its_version():
+    assert mailproxy.__version__ == PROJECT["project"]["version"]
 
 
 def test_the_wheel_says_what_it_needs_and_under_which_licence(wheel):

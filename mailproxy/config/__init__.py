@@ -3,6 +3,7 @@
 from mailproxy.config.endpoints import with_loopback_default
 from mailproxy.config.load import Examined, examine, examine_source, load
 from mailproxy.config.values import (
+    AdminConfig,
     CertificateConfig,
     Config,
     DestinationConfig,
@@ -21,6 +22,7 @@ from mailproxy.config.values import (
 )
 
 __all__ = [
+    "AdminConfig",
     "CertificateConfig",
     "Config",
     "DestinationConfig",

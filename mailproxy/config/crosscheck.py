@@ -12,7 +12,14 @@ from mailproxy.config.endpoints import Endpoint, parse_endpoint
 from mailproxy.config.prefixes import stat_prefixes
 from mailproxy.config.rules import STAT_PREFIX_TENANT
 from mailproxy.config.structure import KeyPath, Mistake, format_path
-from mailproxy.config.values import DestinationConfig, ListenerTLSConfig, ServiceConfig, TenantConfig, TrustConfig
+from mailproxy.config.values import (
+    AdminConfig,
+    DestinationConfig,
+    ListenerTLSConfig,
+    ServiceConfig,
+    TenantConfig,
+    TrustConfig,
+)
 from mailproxy.destination.model import MailProtocol
 
 
@@ -46,6 +53,23 @@ def check_trust(trust: TrustConfig) -> Iterator[Mistake]:
     """Somebody has to be trusted."""
     if not trust.platform and not trust.ca_files:
         yield ("trust", "platform"), "false leaves nobody to trust; name ca_files"
+
+
+def check_admin(admin: AdminConfig, workers: int, tables: Tables) -> Iterator[Mistake]:
+    """Nobody is to be told anything by mistake, or half of it."""
+    path, endpoint = ("admin", "endpoint"), parse_endpoint(admin.endpoint)
+    if workers > 1:
+        yield ("admin",), "needs workers = 1: each worker would know of its own sessions alone"
+    if endpoint.kind in ("ssl", "systemd"):
+        yield path, f"{endpoint.kind}: is for mail; it may begin with tcp:, tcp6: or unix:"
+        return
+    if admin.token_file is not None and admin.allow_without_token:
+        yield ("admin", "allow_without_token"), "has no effect while there is a token_file"
+    if admin.token_file is None and not admin.allow_without_token and not endpoint.local:
+        yield ("admin", "token_file"), "is missing: others than this machine can reach the endpoint"
+    for where, other in _listened(tables):
+        if endpoint.collides(other):
+            yield path, f"listens where {format_path(where)} does"
 
 
 def check_tables(tables: Tables) -> Iterator[Mistake]:
@@ -224,14 +248,18 @@ def _taken(prefix: str, path: KeyPath, first: KeyPath) -> str:
 def _endpoints(tables: Tables) -> Iterator[Mistake]:
     """Two listeners in one place; only those on the same port are compared, so that thousands cost no time."""
     places: dict[str, list[tuple[KeyPath, Endpoint]]] = {}
+    for path, endpoint in _listened(tables):
+        neighbours = places.setdefault(endpoint.place, [])
+        first = next((where for where, other in neighbours if endpoint.collides(other)), None)
+        if first is not None:
+            yield path, f"listens where {format_path(first)} does"
+        neighbours.append((path, endpoint))
+
+
+def _listened(tables: Tables) -> Iterator[tuple[KeyPath, Endpoint]]:
     for at, each in tables.destinations.items():
         for tenant, text in each.listen.items():
-            path, endpoint = _listen_path(at, tenant), parse_endpoint(text)
-            neighbours = places.setdefault(endpoint.place, [])
-            first = next((where for where, other in neighbours if endpoint.collides(other)), None)
-            if first is not None:
-                yield path, f"listens where {format_path(first)} does"
-            neighbours.append((path, endpoint))
+            yield _listen_path(at, tenant), parse_endpoint(text)
 
 
 def _listen_path(at: int, tenant: str | None) -> KeyPath:

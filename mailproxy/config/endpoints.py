@@ -69,6 +69,13 @@ class Endpoint:
             return self.settings["port"].lstrip("0")
         return self.settings["address"] if self.kind == "unix" else str(sorted(self.settings.items()))
 
+    @property
+    def local(self) -> bool:
+        """Whether nobody but this machine can reach it, as far as the text tells."""
+        if self.kind in _LOOPBACK:
+            return self._interface().is_loopback
+        return self.kind == "unix"
+
     def collides(self, other: Endpoint) -> bool:
         """Whether both cannot listen at the same time; port 0 is another port each time."""
         if self.place != other.place or not self.place:

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from mailproxy.config.crosscheck import (
     Tables,
+    check_admin,
     check_tables,
     check_trust,
     tenant_or_default,
@@ -100,7 +101,7 @@ def _judge(path: Path, raw: dict[str, Any], judge: Judge) -> Config:
     config = _with_sound_trust(_alone(path, raw, judge), judge)
     tables = with_service(_tables(raw, judge))
     judge.mistakes += check_tables(tables)
-    return _joined(config, tables)
+    return _with_sound_admin(_joined(config, tables), tables, judge)
 
 
 def _alone(path: Path, raw: dict[str, Any], judge: Judge) -> Config:
@@ -118,6 +119,13 @@ def _with_sound_trust(config: Config, judge: Judge) -> Config:
     mistakes = [*check_trust(config.trust)]
     judge.mistakes += mistakes
     return evolve(config, trust=TrustConfig()) if mistakes else config
+
+
+def _with_sound_admin(config: Config, tables: Tables, judge: Judge) -> Config:
+    """The configuration, without an admin endpoint that would tell the wrong people, or the wrong thing."""
+    mistakes = [] if config.admin is None else [*check_admin(config.admin, config.workers, tables)]
+    judge.mistakes += mistakes
+    return evolve(config, admin=None) if mistakes else config
 
 
 def _tables(raw: dict[str, Any], judge: Judge) -> Tables:

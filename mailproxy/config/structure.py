@@ -21,7 +21,7 @@ from cattrs.gen import make_dict_structure_fn
 
 from mailproxy.config.endpoints import parse_endpoint, with_loopback_default
 from mailproxy.config.rules import LABEL
-from mailproxy.config.values import Listen, LogLevelName, LogLevels
+from mailproxy.config.values import Listen, LogLevelName, LogLevels, Place
 
 T = TypeVar("T")
 KeyPath = tuple[str | int, ...]
@@ -109,6 +109,7 @@ def _converter(base: Path) -> Converter:
     converter.register_structure_hook(Path, lambda raw, _: _path(raw, base))
     converter.register_structure_hook(Listen, lambda raw, _: _listen(raw))
     converter.register_structure_hook(LogLevels, lambda raw, _: _levels(raw))
+    converter.register_structure_hook(Place, lambda raw, _: _endpoint(raw))
     converter.register_structure_hook_func(_made_from(Literal), _literal)
     converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, Enum), _enum)
     converter.register_structure_hook_factory(_made_from(tuple), lambda kind: _list(converter, kind))

@@ -34,6 +34,9 @@ LogLevelName = Literal["debug", "info", "warn", "error", "critical"]
 LogLevels = NewType("LogLevels", Mapping[str, LogLevelName])
 """Namespace to the least level that is told of it, and of all below it."""
 
+Place = NewType("Place", str)
+"""An endpoint string that names its interface."""
+
 Level = Literal["subaccount", "instance", "provider_subaccount", "provider_instance"]
 
 
@@ -187,6 +190,16 @@ class MetricsConfig:
 
 
 @frozen
+class AdminConfig:
+    """Where an operator asks how it goes, and who may."""
+
+    endpoint: Place = Place("tcp:9494:interface=127.0.0.1")
+    token_file: Path | None = None
+    allow_without_token: bool = False
+    host_names: tuple[Domain, ...] = ()
+
+
+@frozen
 class TenantConfig:
     """How a tenant is known to the destination service; without a subdomain by its id alone."""
 
@@ -258,8 +271,9 @@ class Config:
     """
     The whole file.
 
-    `server_name` and `ehlo_name` are None where the host's own name is to be used.  `tenants` holds every tenant
-    that is listened for, written down or not.  `source` is what the file holds where there are workers to be told it.
+    `server_name` and `ehlo_name` are None where the host's own name is to be used, `admin` where there is no such
+    endpoint.  `tenants` holds every tenant that is listened for, written down or not.  `source` is what the file holds
+    where there are workers to be told it.
     """
 
     path: Path
@@ -276,6 +290,7 @@ class Config:
     pop3: POP3Config = POP3Config()
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
+    admin: AdminConfig | None = None
     tenants: Mapping[str, TenantConfig] = Factory(dict)
     listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)

@@ -4,9 +4,9 @@ What the log says of a session.  Every line names destination, tenant and sessio
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from itertools import count
-from time import monotonic
 from typing import Any
 
 from attrs import define, field, frozen
@@ -16,6 +16,7 @@ from twisted.python.failure import Failure
 
 from mailproxy.errors import MailProxyError
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.failures import Failures
 from mailproxy.observe.folding import Folding
 from mailproxy.observe.logs import settings
 from mailproxy.observe.stats import SEEN
@@ -84,7 +85,8 @@ class ListenerLog:
         self.tenant = tenant
         self.label = label or (f"{tenant}/{destination}" if tenant else destination)
         self.counters = Counters()
-        self.seconds = monotonic if clock is None else clock.seconds
+        self.seconds = time.time if clock is None else clock.seconds
+        self.failures = Failures()
         self._folding: Folding[_Kind] | None = None if clock is None else Folding(clock, self._tell_more)
         self._logger = logger or Logger(namespace=_NAMESPACE)
 
@@ -116,6 +118,10 @@ class ListenerLog:
         """A connection ended before there was a client to talk to; it counts as a session that ended at once."""
         self.counters.began()
         self.counters.ended(outcome)
+
+    def note_failure(self, session: str, outcome: str, text: str) -> None:
+        """A session of this number met a failure."""
+        self.failures.note(self.seconds(), session, outcome, text)
 
     def emit(self, level: LogLevel, text: str, *, log_event: str, **fields: object) -> None:
         """One line; what is in it is filled in here, since Twisted takes long for that."""
@@ -173,10 +179,11 @@ class SessionLog:
 
     def failed(self, error: MailProxyError, doing: str) -> None:
         """Our side, or the mail server's, failed: the sentence says which."""
+        text = f"{doing}: {error}"
         self.saw(*error.seen)
-        level = LogLevel.error if not error.temporary else LogLevel.warn
+        self._listener.note_failure(self.id, error.outcome, text)
         self._failure = error.outcome
-        self._say_once(_Kind("failed", level, f"{doing}: {error}", error.outcome))
+        self._say_once(_Kind("failed", LogLevel.warn if error.temporary else LogLevel.error, text, error.outcome))
 
     def tls_failed(self, sentence: str) -> None:
         """There was no TLS with the client, which is often nobody's fault: somebody only looks for open ports."""

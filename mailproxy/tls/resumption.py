@@ -144,9 +144,15 @@ class ResumableConnection(SteppedConnection):
         if resumption is not None:
             resumption.wants_large_key = used_large_key(self)
         proof = None if resumption is None else self._prove(resumption.now())
+        self._proof = proof or self._proof
         session = None if proof is None else self.get_session()
         if resumption is not None and proof is not None and session is not None:
             resumption.put(self._key, Kept(session, proof))
+
+    @property
+    def proven_until(self) -> float | None:
+        """When the first certificate of the peer's chain expires; None where nothing is known to be proven."""
+        return None if self._proof is None else self._proof.until
 
     def do_handshake(self) -> None:
         """

@@ -41,6 +41,7 @@ from mailproxy.upstream.reach import Reach
 from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.upstream.trials import Trials
 from mailproxy.upstream.turns import Turns
+from mailproxy.upstream.witness import Witness
 from mailproxy.wire.introduction import Introduction
 
 MakeStream = Callable[[Login, "StrictClientTLS | None"], UpstreamStream]
@@ -95,6 +96,7 @@ class Connector:
         self._reach = Reach(reactor, random, hold_off)
         self._trials = Trials(reactor, random, hold_off)
         self._turns = Turns(max_pending_logins)
+        self.witness = Witness(reactor.seconds, self._held_until)
         self._diagnoses = Diagnoses(lambda host: classify_lookup_failure(reactor, host))
 
     def open(self, seconds: float | None = None, *, client: Introduction | None = None) -> Deferred[UpstreamStream]:
@@ -111,7 +113,7 @@ class Connector:
 
     async def channel(self) -> Channel:
         """What a connection would be made with now; the same object as long as nothing has changed."""
-        return self._same(Channel(self._way, await self._logins.login(), self._tls.trust()))
+        return self._same(Channel(self._way, await self.login(), self._tls.trust()))
 
     def _same(self, channel: Channel) -> Channel:
         if self._channel != channel:
@@ -120,7 +122,11 @@ class Connector:
 
     async def login(self) -> Login:
         """Where to log in now, and as whom."""
-        return await self._logins.login()
+        try:
+            return await self._logins.login()
+        except MailProxyError as error:
+            self.witness.failed(error)
+            raise
 
     async def replace(self, refused: Login) -> Login | None:
         """What to try once after a refusal."""
@@ -156,14 +162,21 @@ class Connector:
     async def _if_reached(self, login: Login, attempt: Attempt) -> UpstreamStream:
         destination = login.destination
         self._reach.enter(destination, attempt)
+        self.witness.begins(login)
         try:
             stream = await self._connect(login, attempt)
         except BaseException as error:
             found, late = attempt.verdict(error)
+            self.witness.failed(found)
             self._reach.leave(destination, attempt, found, late=late)
             raise
+        self.witness.succeeded(stream)
         self._reach.leave(destination, attempt, None)
         return stream
+
+    def _held_until(self) -> float | None:
+        pauses = [until for until in (self._reach.held_until, self._trials.held_until) if until is not None]
+        return max(pauses, default=None)
 
     async def _connect(self, login: Login, attempt: Attempt) -> UpstreamStream:
         destination = login.destination

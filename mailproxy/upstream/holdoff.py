@@ -82,6 +82,11 @@ class HoldOff:
             self._error = repeated(error)
             self._backoff.fail(self._clock.seconds(), self._first, self._longest)
 
+    @property
+    def until(self) -> float | None:
+        """When its pause ends, or has ended; None where there was no failure."""
+        return None if self._error is None else self._backoff.until
+
     def leave(self, who: object) -> None:
         """Nothing was found out: the next one may try."""
         if who is self._probe:

@@ -24,6 +24,7 @@ One pool belongs to one destination of one tenant, and nothing in it is ever see
 from __future__ import annotations
 
 from bisect import insort
+from collections.abc import Callable
 from itertools import count
 from typing import Protocol
 
@@ -91,6 +92,7 @@ class Pool:
         shelf: for those at rest, of the whole process.
         wait_seconds: how long a session waits for a connection.
         quit_seconds: how long the mail server has to answer our farewell.
+        worked: hears of each connection that comes back in good order.
     """
 
     def __init__(
@@ -102,9 +104,11 @@ class Pool:
         *,
         wait_seconds: float,
         quit_seconds: float,
+        worked: Callable[[], None] | None = None,
     ) -> None:
         self._clock = clock
         self._connector = connector
+        self._worked = worked
         self._settings = settings
         self._shelf = shelf
         self._wait_seconds = wait_seconds
@@ -159,6 +163,8 @@ class Pool:
             reset: a transaction is open.
             sound: nothing speaks against its use by others.
         """
+        if sound and self._worked is not None:
+            self._worked()
         stream.reused = True
         stream.messages += messages
         stream.refusals = refusals + (0 if taken else stream.refusals)

@@ -42,6 +42,11 @@ class Reach:
         self._hold_off = HoldOff(clock, random, settings.connect_first_seconds, settings.connect_longest_seconds)
         self._address: _Address | None = None
 
+    @property
+    def held_until(self) -> float | None:
+        """When the pause ends, or has ended; None where the mail server was reached."""
+        return self._hold_off.until
+
     def check(self, destination: Destination) -> None:
         """
         The mail server may be tried.

@@ -58,6 +58,11 @@ class Trials:
         self._settings = settings
         self._known: dict[Login, _Known] = {}
 
+    @property
+    def held_until(self) -> float | None:
+        """When the longest pause of a refused login ends, or has ended; None where none was refused."""
+        return max((until for known in self._known.values() if (until := known.held_until) is not None), default=None)
+
     async def enter(self, login: Login, who: Contender) -> None:
         """
         `who` may try the login; `leave` must follow.
@@ -109,6 +114,11 @@ class _Known:
     def held_off(self) -> bool:
         """Whether nobody may try it, or but one to see."""
         return self._hold_off.active
+
+    @property
+    def held_until(self) -> float | None:
+        """As `Trials.held_until`."""
+        return self._hold_off.until
 
     async def enter(self, who: Contender) -> None:
         """As `Trials.enter`."""

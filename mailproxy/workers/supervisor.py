@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from random import SystemRandom
 from typing import Any
 
@@ -89,6 +89,7 @@ class Supervisor(Service):
             raise ConfigError(problems)
         self.config = config
         """What is in use."""
+        self.complaints: Sequence[str] = ()
         self._reactor = reactor
         self.listeners = [self._hold(order) for order in orders(config, own_names())]
         self._one_at_a_time = DeferredLock()

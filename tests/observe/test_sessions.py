@@ -219,3 +219,12 @@ def test_a_message_whose_beginning_nobody_has_seen_takes_no_time():
     listener = Book().listener
     listener.session("x").report("message", {})
     assert sum(listener.counters.durations.transaction.counts) == 0
+
+
+def test_a_failure_is_kept_with_its_session_and_its_time():
+    book = Book(seconds=lambda: 7.0)
+    session = book.listener.session("x")
+    session.failed(Unreachable("no connection"), "no session at the mail server")
+    (kept,) = book.listener.failures.latest()
+    assert (kept.last, kept.session, kept.outcome) == (7.0, session.id, "upstream_unreachable")
+    assert kept.text == "no session at the mail server: no connection"

@@ -87,6 +87,7 @@ class Pair:
             keep_session(Transport(client))
         if twice:
             keep_session(Transport(client))
+        self.proven_until = client.proven_until
         client.shutdown()  # a session behind which nobody said goodbye is not resumed
         return "full" if client.check.passed else "resumed"
 
@@ -164,6 +165,17 @@ def test_a_session_ends_with_the_certificate(version):
     assert [pair.meet(), pair.meet()] == ["full", "resumed"]
     pair.now += 10
     assert pair.meet() == "full"
+
+
+def test_a_connection_knows_how_long_its_chain_is_good_even_when_it_was_not_shown_again(version):
+    pair = Pair(version)
+    leaf, *_ = x509.load_pem_x509_certificates(ISSUED.chain_pem)
+    for kind in ("full", "resumed", "resumed"):
+        assert pair.meet() == kind
+        assert pair.proven_until == leaf.not_valid_after_utc.timestamp()
+    other = Pair(version)
+    assert other.meet(keep=False) == "full"
+    assert other.proven_until is None
 
 
 def test_a_clock_that_was_set_back_is_no_reason_to_believe_a_session(version):

@@ -172,6 +172,7 @@ class Bed:
         self.clock = self.network.clock
         self.shelf = Shelf(1000) if shelf is None else shelf
         self.connector = Connector(self.network, channel)
+        self.good = 0
         self.pool = Pool(
             self.clock,
             self.connector,
@@ -179,7 +180,11 @@ class Bed:
             self.shelf,
             wait_seconds=LOGIN_SECONDS,
             quit_seconds=QUIT_SECONDS,
+            worked=self._worked,
         )
+
+    def _worked(self):
+        self.good += 1
 
     def borrow(self, **more):
         return Borrower(self.pool, **more)

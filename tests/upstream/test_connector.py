@@ -919,3 +919,85 @@ def test_a_mistake_of_ours_does_not_get_lost_when_nobody_waits(logged_failures):
     gc.collect()
     assert [event["log_failure"].type for event in logged_failures if "log_failure" in event] == [KeyError]
     logged_failures.clear()
+
+
+# What an operator sees of it
+
+
+def seen(setting):
+    return setting.connector.witness.condition
+
+
+def test_what_nobody_has_tried_is_not_known():
+    condition = seen(Setting(with_password()))
+    assert (condition.last_success, condition.last_failure, condition.peer, condition.credential) == (None,) * 4
+
+
+def test_a_login_is_noted_with_the_server_and_the_kind_of_its_credentials():
+    setting = Setting(with_token("secret")).advance(5.0).open().resolve().connected()
+    assert (seen(setting).peer.host, seen(setting).peer.address, seen(setting).last_success) == (HOST, None, None)
+    setting.let_in()
+    assert (seen(setting).last_success, seen(setting).last_failure) == (5.0, None)
+    assert (seen(setting).peer.host, seen(setting).peer.port, seen(setting).peer.tls) == (HOST, 587, None)
+    assert seen(setting).peer.address is not None
+    assert (seen(setting).credential.kind, seen(setting).credential.expires) == ("token", 1e9)
+    assert "secret" not in repr(seen(setting))
+    setting.streams[0].abort()
+
+
+@pytest.mark.parametrize(
+    ("login", "kind"),
+    [(with_password(), "password"), (Login(destination(), None), "none")],
+)
+def test_other_kinds_of_credentials_have_no_end_that_is_known(login, kind):
+    setting = Setting(login).open().resolve().connected().let_in()
+    assert (seen(setting).credential.kind, seen(setting).credential.expires) == (kind, None)
+    assert "sentinel" not in repr(seen(setting))
+    setting.streams[0].abort()
+
+
+def test_a_refusal_is_noted_and_until_when_nobody_tries():
+    setting = Setting(with_password(), None, with_password(), None).advance(5.0).open().resolve().connected().refuse()
+    setting.failed(RefusedLogin)
+    failure = seen(setting).last_failure
+    assert (failure.when, failure.outcome, failure.text) == (5.0, "upstream_refused_login", "535 no")
+    assert seen(setting).held(5.0) == 5.0 + HoldOffSettings().login_first_seconds
+    setting.advance(1.0).open()
+    assert "not tried again" in setting.failed(RefusedLogin)
+    assert seen(setting).last_failure is failure, "who did not try has found out nothing"
+
+
+def test_a_server_that_is_not_reached_is_noted_and_forgotten_when_it_is():
+    setting = Setting(with_password(), with_password()).open().resolve().unconnected(failures.ConnectionRefusedError())
+    setting.failed(Unreachable)
+    assert "connection refused" in seen(setting).last_failure.text
+    until = seen(setting).held(0.0)
+    assert until == HoldOffSettings().connect_first_seconds
+    setting.advance(until).open().resolve().connected().let_in()
+    assert seen(setting).held(0.0) is None
+    assert seen(setting).last_success == until
+    setting.streams[-1].abort()
+
+
+def test_a_destination_that_is_not_found_is_noted():
+    setting = Setting(DestinationUnknown("no such destination")).open()
+    setting.failed(DestinationUnknown)
+    assert seen(setting).last_failure.outcome == "destination_unknown"
+
+
+def test_who_gives_up_has_found_out_nothing():
+    setting = Setting(with_password()).open().resolve().connected()
+    setting.opening.cancel()
+    setting.failed(CancelledError)
+    assert seen(setting).last_failure is None
+
+
+def test_the_server_is_looked_at_again_after_a_while():
+    login = with_password()
+    setting = Setting(login, login, login)
+    looked = []
+    for seconds in (0.0, 5.0, 5.0):
+        setting.advance(seconds).open().resolve().connected().let_in()
+        looked.append(seen(setting).peer)
+        setting.streams[-1].abort()
+    assert looked[0] is looked[1] is not looked[2]

@@ -52,6 +52,11 @@ class TestUsedAgain:
         bed.network.settle()
         assert (first.heard, second.heard) == (b"", b"250 ok\r\n")
 
+    def test_a_connection_that_comes_back_in_good_order_is_told(self, bed):
+        used(bed)
+        used(bed, sound=False)
+        assert bed.good == 1
+
     def test_the_youngest_goes_first(self, bed):
         old = bed.borrow()
         bed.network.advance(1)

@@ -1,5 +1,6 @@
 """A login over a real socket: which transport it is on, and which TLS sessions it resumes."""
 
+import time
 from functools import partial
 
 import pytest
@@ -14,6 +15,7 @@ from zope.interface import implementer
 
 from mailproxy.destination.model import Destination, Login, MailProtocol, TLSMode, TLSSettings
 from mailproxy.sockets import OURS, TWISTED, Client
+from mailproxy.upstream import witness
 from mailproxy.upstream.connector import Connector
 from mailproxy.upstream.holdoff import HoldOffSettings
 from mailproxy.upstream.smtp import SMTPUpstream
@@ -121,6 +123,21 @@ async def test_a_login_resumes_what_the_one_before_has_left(mode, sockets):
     else:
         assert [kind for kind, _ in met][::2] == ["full", "full", met[4][0]]
     assert {transport is Client for _, transport in met} == {sockets is OURS}
+
+
+@pytest.mark.parametrize("sockets", [OURS, TWISTED], ids=["ours", "twisted"])
+@pytest_twisted.ensureDeferred
+async def test_an_operator_sees_what_a_connection_is_secured_with(sockets, monkeypatch):
+    monkeypatch.setattr(witness, "LOOK_SECONDS", 0.0)
+    site = await Site(TLSMode.REQUIRED).open()
+    connector = site.connector(sockets)
+    for _ in range(2):  # the second one shows no certificate
+        await _handshake(connector)
+        peer = connector.witness.condition.peer
+        assert (peer.host, peer.port, peer.address) == (HOST, site.port.getHost().port, HOST)
+        assert (peer.tls.version, peer.tls.cipher.startswith("TLS_")) == ("TLSv1.3", True)
+        assert 29 < (peer.tls.certificate_expires - time.time()) / 86_400 <= 30
+    await site.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -1,0 +1,101 @@
+"""The page on the admin endpoint says what the code does, and all of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from mailproxy.admin import advice, channel, desk, history, sap, status
+from mailproxy.admin.advice import by_outcome
+from mailproxy.observe import condition, failures
+from tests.admin import scenes
+from tests.admin.test_desk import OPEN, Office
+from tests.support.pages import Page, page, span, spans, unique
+
+ADMIN = page("reference/admin.md")
+
+
+def section(title):
+    """A part of the page, as a page."""
+    text = ADMIN.text.split(f"\n## {title}\n")[1].split("\n## ")[0]
+
+    class Part(Page):
+        text = ""
+
+    part = Part(ADMIN.path)
+    Part.text = text
+    return part
+
+
+def fields(title):
+    return unique(span(row["Field"]) for row in section(title).table("Field", "What it is"))
+
+
+def flat(value, path=""):
+    """The name of every field in an object of JSON; of what may be null, its own and those below."""
+    if isinstance(value, dict):
+        below = {name for key, each in value.items() for name in flat(each, f"{path}.{key}" if path else key)}
+        return below | ({path} if path in NULLABLE else set())
+    if isinstance(value, list | tuple):
+        return {name for each in value for name in flat(each, f"{path}[]")} or {f"{path}[]"}
+    return {path}
+
+
+NULLABLE = {
+    "destinations[].last_error",
+    "destinations[].upstream",
+    "destinations[].upstream.tls",
+    "destinations[].credential",
+}
+
+
+def test_every_path_stands_there_once_with_whether_it_needs_a_token():
+    rows = {span(row["Path"]): row["Token"] for row in ADMIN.table("Path", "Token", "What it answers")}
+    assert unique(span(row["Path"]) for row in ADMIN.table("Path", "Token", "What it answers")) == rows.keys()
+    assert rows.keys() == Office().desk.paths.keys()
+    assert {path for path, token in rows.items() if token == "no"} == OPEN
+
+
+def test_every_field_of_the_status_stands_there_once():
+    pictures = (scenes.degraded(), scenes.crowd())
+    said = set().union(*(flat(status.status(picture, by_outcome)) for picture in pictures))
+    assert fields("`/status`") == said
+
+
+def test_every_field_of_the_other_answers_too():
+    assert fields("`/ready`") == flat(status.readiness(scenes.draining()))
+    said = scenes.history(scenes.healthy()) | {"listeners": {"LABEL": history._Ring().series()}}
+    assert fields("`/history`") == flat(said)
+
+
+def test_every_field_of_saps_shapes_too():
+    health, resources = sap.health(scenes.degraded()), sap.resources(scenes.degraded())
+    health["Components"] = {"NAME": health["Components"]["sap-transp-proxy-manager"]}
+    assert fields("SAP's shapes") == flat(health) | flat(resources)
+
+
+def test_every_state_stands_there():
+    states = unique(span(row["State"]) for row in ADMIN.table("State", "When"))
+    assert states == {state.value for state in condition.State}
+
+
+def test_every_side_stands_there():
+    (row,) = [row for row in ADMIN.table("Field", "What it is") if row["Field"].endswith("last_error.side`")]
+    assert set(spans(row["What it is"])) == {each.side for each in advice.ADVICE.values()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"{channel.CONNECTION_SECONDS:g} seconds at most",
+        f"There are {channel.MAX_CONNECTIONS} connections at a time",
+        f"{failures.MAX_FAILURES} different ones are kept",
+        f"the latest {status.MAX_FAILURES_SHOWN}",
+        f"{condition.RECENT_SECONDS / 60:g} minutes",
+        f"{condition.CERTIFICATE_SECONDS / 86_400:g} days",
+        f"The length of a step: {history.SAMPLE_SECONDS:g}",
+        f"{history.MAX_SAMPLES} steps at most",
+        f"{desk.MOST_KEEP_SECONDS:g} s old at most",
+    ],
+)
+def test_every_bound_is_the_codes(words):
+    assert words in " ".join(ADMIN.text.split())
