@@ -12,8 +12,8 @@ LIMITS = (
     Guard(
         "a tenant's places are its own",
         "places.py",
-        before="source, reporter = self._sources.take(recipe.source, user)",
-        after="""source, reporter = self._sources.take(next(iter(self._sources._held), recipe.source), user)""",
+        before="opened = self._sources.take(recipe.source, user)",
+        after="""opened = self._sources.take(next(iter(self._sources._held), recipe.source), user)""",
         seeds=20,
     ),
     Guard(
@@ -148,11 +148,11 @@ self._listening = self._handshaking = False
         before="""
 self._waits.stop()
 self._abort_upstream()
-self._log.ended(outcome)
+self._log.ended(outcome, spoken=self._session.has_spoken)
 """,
         after="""
 self._waits.stop()
-self._log.ended(outcome)
+self._log.ended(outcome, spoken=self._session.has_spoken)
 """,
         tests=DOWNSTREAM,
     ),

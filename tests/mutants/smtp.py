@@ -173,10 +173,10 @@ self._replies.settle(OK)
         "replies are given in order",
         "session/reply_queue.py",
         before="""
-self._owed.append(Owed(None, raw, outcome))
+self._owed.append(Owed(None, raw, outcome, stage=self.stage, upstream=upstream))
 """,
         after="""
-self._owed.appendleft(Owed(None, raw, outcome))
+self._owed.insert(0, Owed(None, raw, outcome, stage=self.stage, upstream=upstream))
 """,
         tests=SESSION,
         seeds=100,
@@ -318,11 +318,11 @@ if False:
         before="""
 if not self._ended:
     self._ended = True
-    self._listener.counters.ended(outcome)
+    self._count_end(outcome)
 """,
         after="""
 if True:
-    self._listener.counters.ended(outcome)
+    self._count_end(outcome)
 """,
         tests=("observe/test_sessions.py",),
     ),

@@ -13,6 +13,7 @@ What must not be, and who looks: here when all is over and in every event that i
     every session ends, whoever falls silent             `at_rest`, and `clients.MailClient.drip` for slow ones
     memory is bounded, and given back                    `_base_line`, with what `scales.weigh` has found
     no secret and no control character is logged         `log_event`; nor told to a client: `clients.look_back`
+    ... nor seen by operators                            `look_at_what_operators_see`
     a session has one outcome and one place              `_outcomes`, `door.Doorkeeper`
     ... and so at any moment                             `counts`, whenever something is logged or sessions are weighed
     a login is not pressed                               `ledger.Ledger`
@@ -27,10 +28,15 @@ import re
 
 from twisted.logger import LogLevel, formatEvent
 
+from mailproxy.observe.metrics import exposition
+from mailproxy.observe.stats import render
 from tests.simulation.secrets import owners
 from tests.simulation.taps import MailTap, POP3Tap
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\uffff]")
+
+_SEEN = re.compile(r"(?:smtp|pop3)\.[\w.-]+: [0-9]+|# [ -~]*|(?:mailproxy)_\w+(?:\{[\w=\",.+-]*\})? [0-9.e+-]+")
+"""A line of the statistics, or of the metrics."""
 
 MOST_READ = 12_000
 """What one read, of 4 KiB at most, and what it makes the proxy say, may put into a buffer that was not full yet."""
@@ -61,8 +67,20 @@ def counts(world):
             world.forbid(f"{log.label}: sessions, active ones and outcomes do not add up: {log.counters}")
 
 
+def look_at_what_operators_see(world):
+    """No secret is in statistics or metrics, nor a line of anybody else's making."""
+    seen = world.service.observations()
+    for text in (render(seen), exposition(seen, "application/openmetrics-text")[1].decode()):
+        if owners(text.encode()):
+            world.forbid(f"a secret is in what operators see: {text}")
+        if not all(_SEEN.fullmatch(line) for line in text.splitlines()):
+            world.forbid(f"a line that is none of ours is in what operators see: {text}")
+
+
 def at_rest(world):
     """Nobody will do anything any more, and nobody has told the proxy to stop: every session has ended by itself."""
+    if world.seed % 4 == 0:
+        look_at_what_operators_see(world)
     for seat in world.door.taken():
         world.forbid(f"a session at {seat.place.owner} does not end")
     left = [call.func for call in world.reactor.getDelayedCalls()]

@@ -249,6 +249,8 @@ class MarkerServerTLS:
         if any(BROKEN in files.certificate.name for files in settings.certificates):
             raise ConfigError([f"{where}certificates[0].certificate: cannot be used"])
 
+    expires_at = 4_000_000_000.0
+
     def serverConnectionForTLS(self, tlsProtocol):  # noqa: N803 - Twisted's name
         return ServerConnection(tlsProtocol)
 
