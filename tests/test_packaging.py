@@ -13,6 +13,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import mailproxy
+from mailproxy.admin.desk import STATIC
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -32,7 +33,7 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_package_the_plugin_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "mailproxy").rglob("*.py")}
-    page = {f"mailproxy/admin/static/{name}" for name in ("index.html", "app.js", "style.css", "icon.svg")}
+    page = {f"mailproxy/admin/static/{name}" for name in STATIC.values()}
     assert names == sources | page | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
 
 

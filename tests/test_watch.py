@@ -134,6 +134,14 @@ class TestTheFile:
         assert len(service.asked) == 1
         assert told == ["loading", False, "loading", True]
 
+    def test_the_service_knows_what_keeps_the_file_from_being_used_as_long_as_it_does(self, clock, service, path):
+        path.write_text(f"a = 1\n{SOUND}")
+        clock.advance(5)
+        assert service.complaints == [f"{path}: a: unknown key"]
+        path.write_text(SOUND)
+        clock.pump([5] * 3)
+        assert service.complaints == []
+
     def test_what_only_lacked_something_else_is_tried_again(self, clock, service, told, path, said):
         service.problems = ["no such certificate"]
         path.write_text(f"# other\n{SOUND}")

@@ -94,6 +94,16 @@ ADVICE = {
     "destination_unusable": Advice(
         _DESTINATION, "The destination cannot be used as it stands.", "Correct the property that the sentence names."
     ),
+    "upstream_lacks_xclient": Advice(
+        _MAIL_SERVER,
+        "The mail server has to be told of the client with XCLIENT, and does not offer that to us.",
+        "List our address at the mail server (Postfix: smtpd_authorized_xclient_hosts), or set xclient to offered.",
+    ),
+    "proxy_header_refused": Advice(
+        _OURS,
+        "A balancer began a connection with a PROXY header that cannot be used.",
+        "Compare what the balancer sends, and when, with proxy_protocol of the destination's listeners.",
+    ),
     "limit_reached": Advice(
         _OURS,
         "A limit of mailproxy's own was reached.",

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from typing import Any
 
@@ -38,6 +38,11 @@ HEADERS = {
     "X-Frame-Options": "DENY",
 }
 """Of every answer: it is for who asked, and for nobody else's page."""
+
+STATIC = {"/": "index.html"} | {
+    f"/{name}": name for name in ("app.js", "dom.js", "plot.js", "rows.js", "words.js", "style.css", "icon.svg")
+}
+"""The page, and what it consists of."""
 
 _JSON = "application/json"
 _TEXT = "text/plain; charset=utf-8"
@@ -129,10 +134,7 @@ class Desk:
 
     def _table(self) -> dict[str, _Path]:
         table = {
-            "/": _Path(lambda _: _static("index.html"), private=False),
-            "/app.js": _Path(lambda _: _static("app.js"), private=False),
-            "/style.css": _Path(lambda _: _static("style.css"), private=False),
-            "/icon.svg": _Path(lambda _: _static("icon.svg"), private=False),
+            **{path: _Path(partial(_static, name), private=False) for path, name in STATIC.items()},
             "/live": _Path(_live, private=False),
             "/livez": _Path(_live, private=False),
             "/ready": _Path(self._ready, private=False),
@@ -202,6 +204,10 @@ _KINDS = {
 }
 
 
+def _static(name: str, _: Asked) -> Answer:
+    return Answer(200, _KINDS[name.rpartition(".")[2]], _content(name))
+
+
 @cache
-def _static(name: str) -> Answer:
-    return Answer(200, _KINDS[name.rpartition(".")[2]], files("mailproxy.admin").joinpath("static", name).read_bytes())
+def _content(name: str) -> bytes:
+    return files("mailproxy.admin").joinpath("static", name).read_bytes()

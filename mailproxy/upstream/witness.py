@@ -5,7 +5,6 @@ Notes for an operator what a connector finds out about its mail server.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from mailproxy.destination.model import Login, Token
 from mailproxy.errors import MailProxyError
@@ -76,10 +75,11 @@ def _credential(login: Login) -> Credential:
 def _peer(stream: UpstreamStream) -> Peer:
     destination = stream.login.destination
     address = getattr(stream.transport.getPeer(), "host", None)
-    return Peer(printable(destination.host), destination.port, address, _tls(stream) if stream.secured else None)
+    tls = _tls(stream.transport.getHandle()) if stream.secured else None
+    return Peer(printable(destination.host), destination.port, address, tls)
 
 
-def _tls(stream: UpstreamStream) -> TLSFacts:
-    connection: Any = stream.transport.getHandle()
-    until = connection.proven_until if isinstance(connection, ResumableConnection) else None
-    return TLSFacts(connection.get_protocol_version_name(), connection.get_cipher_name() or "", until)
+def _tls(connection: object) -> TLSFacts | None:
+    if not isinstance(connection, ResumableConnection):
+        return None  # something else than OpenSSL secures it, as in simulations
+    return TLSFacts(connection.get_protocol_version_name(), connection.get_cipher_name() or "", connection.proven_until)

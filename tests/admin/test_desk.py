@@ -6,12 +6,12 @@ import json
 
 import pytest
 
-from mailproxy.admin.desk import HEADERS, MOST_KEEP_SECONDS, SHARE, Asked, Desk, Pages
+from mailproxy.admin.desk import HEADERS, MOST_KEEP_SECONDS, SHARE, STATIC, Asked, Desk, Pages
 from mailproxy.admin.guard import Guard
 from tests.admin.scenes import degraded, draining, empty, healthy, history
 
 TOKEN = "a token of the operator".replace(" ", "-")
-OPEN = {"/", "/app.js", "/style.css", "/icon.svg", "/live", "/livez", "/ready", "/readyz", "/startupz"}
+OPEN = STATIC.keys() | {"/live", "/livez", "/ready", "/readyz", "/startupz"}
 
 
 class Office:

@@ -87,7 +87,7 @@ def test_a_session_is_seen_from_its_beginning_to_its_end(site):
     row = status(site)["destinations"][0]
     assert (row["state"], row["credential"]["kind"], row["upstream"]["host"]) == ("ok", "password", "mail.localhost")
     assert (row["upstream"]["address"], row["upstream"]["tls"]) == ("127.0.0.1", None)
-    assert b"smtp.dest-acme.active: 1\n" in ask(site, "/stats")[1]
+    assert b"smtp.dest-acme.sessions_active: 1\n" in ask(site, "/stats")[1]
     client.close()
     server.close()
     site.reactor.advance(SAMPLE_SECONDS)

@@ -4,6 +4,7 @@ All guards of the proxy that `make mutants` takes away, one at a time.
 
 from __future__ import annotations
 
+from tests.mutants.admin import ADMIN
 from tests.mutants.balancers import BALANCERS
 from tests.mutants.limits import LIMITS
 from tests.mutants.pool import POOL
@@ -13,4 +14,4 @@ from tests.mutants.smtp import SMTP
 from tests.mutants.upstream import WAY
 from tests.mutants.wire import WIRE
 
-GUARDS = (*WIRE, *SMTP, *POP3, *WAY, *POOL, *LIMITS, *SECRETS, *BALANCERS)
+GUARDS = (*WIRE, *SMTP, *POP3, *WAY, *POOL, *LIMITS, *SECRETS, *BALANCERS, *ADMIN)

@@ -222,7 +222,9 @@ def test_a_message_whose_beginning_nobody_has_seen_takes_no_time():
 
 
 def test_a_failure_is_kept_with_its_session_and_its_time():
-    book = Book(seconds=lambda: 7.0)
+    clock = Clock()
+    clock.advance(7)
+    book = Book(clock=clock)
     session = book.listener.session("x")
     session.failed(Unreachable("no connection"), "no session at the mail server")
     (kept,) = book.listener.failures.latest()

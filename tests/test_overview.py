@@ -1,0 +1,80 @@
+"""What the admin endpoint shows is what the proxy is at that moment."""
+
+import pytest
+
+from mailproxy import __version__
+from mailproxy.overview import Overview
+from tests.support.proxies import Site
+
+LISTEN = '{ acme = "tcp:1587", globex = "tcp:1588" }'
+
+
+@pytest.fixture
+def site(tmp_path):
+    return Site(tmp_path)
+
+
+@pytest.fixture
+def proxy(site):
+    proxy = site.start("[limits]\nmax_sessions = 50\n", dest=LISTEN, own='"tcp:1589"')
+    yield proxy
+    proxy.hurry()
+    proxy.stopService()
+    site.reactor.advance(5.0)
+
+
+def test_the_process(site, proxy):
+    overview = Overview(proxy, site.reactor)
+    site.reactor.advance(7.0)
+    process = overview.picture().process
+    assert (process.version, process.now - process.started) == (__version__, 7.0)
+    assert (process.bound, process.stopping, process.sessions, process.max_sessions) == (True, False, 0, 50)
+    assert (process.config_path, process.complaints) == (str(proxy.config.path), ())
+
+
+def test_every_listener_has_a_row_in_the_order_of_the_file(site, proxy):
+    rows = Overview(proxy, site.reactor).picture().rows
+    assert [(row.label, row.destination, row.tenant) for row in rows] == [
+        ("acme/dest", "dest", "acme"),
+        ("globex/dest", "dest", "globex"),
+        ("own", "own", None),
+    ]
+    assert {(row.service, row.protocol, row.listening) for row in rows} == {("local", "smtp", True)}
+    assert rows[0].endpoint == "tcp:1587:interface=127.0.0.1:backlog=1024"
+
+
+def test_a_condition_outlives_a_change_of_what_it_does_not_depend_on(site, proxy):
+    conditions = [listener.gate.keeper.condition for listener in proxy.listeners]
+    assert len({id(condition) for condition in conditions}) == 3
+    proxy.reload(site.write('server_name = "new.test"\n[smtp]\nmax_errors = 5\n', dest=LISTEN, own='"tcp:1589"'))
+    site.reactor.network.settle()
+    assert proxy.config.smtp.max_errors == 5
+    after = [listener.gate.keeper.condition for listener in proxy.listeners]
+    assert [one is other for one, other in zip(conditions, after, strict=True)] == [False] * 3, "the name counts"
+    again = "[smtp]\nmax_errors = 6\n"
+    proxy.reload(site.write(f'server_name = "new.test"\n{again}', dest=LISTEN, own='"tcp:1589"'))
+    site.reactor.network.settle()
+    assert [listener.gate.keeper.condition for listener in proxy.listeners] == after
+
+
+def test_the_hour_is_told_by_the_names_of_the_listeners(site, proxy):
+    overview = Overview(proxy, site.reactor)
+    overview.history.start()
+    client = site.reactor.visit(1588)
+    site.reactor.ask(client)
+    site.reactor.advance(30.0)
+    said = overview.pages().history()
+    assert said["listeners"].keys() == {"acme/dest", "globex/dest", "own"}
+    assert said["listeners"]["globex/dest"] == {"sessions": [1], "failures": [0], "active": [1]}
+    overview.history.stop()
+    client.close()
+
+
+def test_counters_are_told_line_by_line(site, proxy):
+    client = site.reactor.visit(1589)
+    site.reactor.ask(client)
+    lines = Overview(proxy, site.reactor).pages().stats().splitlines()
+    assert lines == sorted(lines)
+    assert "smtp.own.active: 1" in lines
+    assert "smtp.dest-acme.sessions: 0" in lines
+    client.close()
