@@ -93,7 +93,7 @@ def test_a_session_is_seen_from_its_beginning_to_its_end(site):
     site.reactor.advance(SAMPLE_SECONDS)
     _, history = ask(site, "/history")
     assert json.loads(history)["listeners"]["acme/dest"]["sessions"] == [1]
-    assert b"smtp.dest-acme.outcome.downstream_lost: 1\n" in ask(site, "/stats")[1]
+    assert b"smtp.dest-acme.outcomes.downstream_lost: 1\n" in ask(site, "/stats")[1]
     stop(site, proxy)
 
 
