@@ -30,7 +30,8 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_package_the_plugin_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "mailproxy").rglob("*.py")}
-    assert names == sources | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
+    answers = {str(path.relative_to(ROOT)) for path in (ROOT / "mailproxy/doctor/answers").iterdir()}
+    assert names == sources | answers | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
 
 
 def test_the_wheel_says_what_it_needs_and_under_which_licence(wheel):
