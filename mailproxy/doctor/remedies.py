@@ -124,6 +124,12 @@ class Table:
         return list(dict.fromkeys([*keys, *self.providers[ANYBODY].fallbacks]))
 
     def recognised(self, host: str, greeting: str = "") -> list[Provider]:
-        """Who is at this host, or has this greeting."""
+        """
+        Who is at this host, or has this greeting; who is looked at instead of another comes behind that one.
+
+        The mail servers of a provider often greet like the software that they run.
+        """
         host, greeting = host[:MAX_TEXT_CHARACTERS].lower(), greeting[:MAX_TEXT_CHARACTERS]
-        return [each for each in self.providers.values() if each.is_at(host, greeting)]
+        known = [each for each in self.providers.values() if each.is_at(host, greeting)]
+        instead = {key for each in known for key in each.fallbacks}
+        return sorted(known, key=lambda each: each.key in instead)

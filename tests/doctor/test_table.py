@@ -86,6 +86,12 @@ def test_a_greeting_tells_what_answers():
     assert table.candidates("mail.example.com", "+OK Dovecot ready.")[0] == "dovecot"
 
 
+def test_a_provider_comes_before_the_software_that_it_greets_like(table):
+    greeting = "220 AM0PR00CA0001.outlook.office365.com Microsoft ESMTP MAIL Service ready"
+    for host in ("smtp.office365.com", "mail.example.com"):
+        assert table.candidates(host, greeting)[:2] == ["microsoft365", "exchange"]
+
+
 def test_everybody_is_looked_at_in_the_end(table):
     assert table.candidates("smtp.gmail.com") == [
         "gmail",

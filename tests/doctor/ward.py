@@ -292,6 +292,7 @@ def masked(text: str) -> str:
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC", "#date"),
         (r"\bport \d+", "port #"),
         (r"(localhost|127\.0\.0\.1):\d+", r"\1:#"),
+        (r"<[0-9a-f]{12}\.check@", "<#.check@"),
         (r"seconds left \d+", "seconds left #"),
         (r"\s+", " "),
     ):
