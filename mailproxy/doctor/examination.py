@@ -99,7 +99,7 @@ async def _examine(recipe: UpstreamRecipe, around: Around, wishes: Wishes, recor
     if credentials is None:
         wanted = access is not None
         record.skip("login", "there is no token" if wanted else "the destination wants none")
-        if wanted:
+        if wanted and wishes.send_to is not None:
             record.skip("mail", "there is no login")
             wishes = Wishes(wishes.seconds)
     login = Login(destination, credentials)

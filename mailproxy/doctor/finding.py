@@ -13,6 +13,7 @@ from mailproxy.destination.jsontext import load_object
 from mailproxy.destination.model import Destination, TLSMode, Token
 from mailproxy.destination.properties import parse_login
 from mailproxy.destination.source import AccessToken, Found, Source
+from mailproxy.destination.tokens import parse_lifetime
 from mailproxy.doctor import asked
 from mailproxy.doctor.asked import Questions
 from mailproxy.doctor.claims import facts_of_token
@@ -116,9 +117,8 @@ class Finder:
         last = self._questions.last.get(asked.TOKEN)
         if last is not None and last.answer is not None and last.answer.status == 200:
             fields = load_object(last.answer.body)
-            value, lifetime = fields.get("access_token"), fields.get("expires_in")
+            value, seconds = fields.get("access_token"), parse_lifetime(fields.get("expires_in"))
             if isinstance(value, str):
-                seconds = float(lifetime) if isinstance(lifetime, (int, float)) else 0.0
                 self._record.facts("service_token", service=last.host, **facts_of_token(value, seconds))
 
     def _understand(self, found: Found) -> tuple[Destination, Access]:

@@ -5,7 +5,6 @@ The command `mailproxy check`.
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,6 +18,7 @@ from mailproxy.doctor.examination import Subject
 from mailproxy.doctor.run import Patient, Report, UnknownSubject, check_all, patients
 from mailproxy.doctor.show import report_text
 from mailproxy.doctor.steps import STEPS
+from mailproxy.doctor.talk import is_mail_address
 from mailproxy.doctor.visiting import Wishes
 from mailproxy.errors import ConfigError
 from mailproxy.process import forget_threads, wait_for_no_thread
@@ -30,15 +30,14 @@ CONFIG = Path("/etc/mailproxy/mailproxy.toml")
 MAX_SECONDS = 600.0
 
 _CANNOT_BEGIN = 2
-
-# RFC 5321 §4.1.2 Mailbox, without quoted strings, address literals and what is not ASCII
-_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
+_INTERRUPTED = 130
 
 _ABOUT = """\
 Tries every destination of every tenant as the proxy would, step by step, and explains what goes wrong: its cause, and
 what to do.  Nothing is changed at the mail server.
 
-exit status: 0 all is well, 1 something failed, 2 the command line or the configuration cannot be used"""
+exit status: 0 all is well, 1 something failed, 2 the command line or the configuration cannot be used, 130 it
+was interrupted"""
 
 
 def main(arguments: list[str]) -> int:
@@ -57,6 +56,8 @@ def main(arguments: list[str]) -> int:
         report = run.to_the_end()
     except ConfigError as error:
         return _refuse(*error.problems)
+    if report is None:
+        return _INTERRUPTED
     sys.stdout.write(f"{document(report)}\n" if options.json else report_text(report))
     return 0 if report.ok else 1
 
@@ -68,8 +69,10 @@ class _Run:
         self._arguments = config, subjects, wishes, progress.tell
         self._progress = progress
         self._result: Report | Failure | None = None
+        self._ended = False
 
-    def to_the_end(self) -> Report:
+    def to_the_end(self) -> Report | None:
+        """What was found; None when somebody did not want to know it any more."""
         from twisted.internet import reactor  # noqa: PLC0415 - importing it chooses it
 
         wait_for_no_thread(reactor)
@@ -78,17 +81,22 @@ class _Run:
         self._progress.clear()
         if isinstance(self._result, Failure):
             self._result.raiseException()
-        assert isinstance(self._result, Report), "the reactor ended before the checks did"
         return self._result
 
     def _start(self, reactor: Any) -> None:
+        reactor.addSystemEventTrigger("before", "shutdown", self._end, reactor)
         checks = Deferred.fromCoroutine(check_all(reactor, *self._arguments))
         checks.addBoth(self._done, reactor)
 
     def _done(self, result: Report | Failure, reactor: Any) -> None:
+        if self._ended:
+            return  # what is found while everything is taken down is not what there is to find
         self._result = result
-        forget_threads(reactor)
         reactor.stop()
+
+    def _end(self, reactor: Any) -> None:
+        self._ended = True
+        forget_threads(reactor)
 
 
 class Progress:
@@ -134,7 +142,7 @@ def _seconds(text: str) -> float:
 
 
 def _address(text: str) -> str:
-    if not _ADDRESS.fullmatch(text):
+    if not is_mail_address(text):
         raise ValueError
     return text
 

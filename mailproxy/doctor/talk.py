@@ -4,6 +4,7 @@ A logged-in stream in our own hands: a sign of life, and the test mail.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from email.utils import format_datetime
@@ -22,6 +23,14 @@ from mailproxy.wire.pop3 import parse_status
 from mailproxy.wire.smtp import ReplyParser
 
 MAX_STATUS_OCTETS = 4096
+
+# RFC 5321 §4.1.2 Mailbox, without quoted strings, address literals and what is not ASCII
+_ADDRESS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,64}@[A-Za-z0-9.-]{1,253}")
+
+
+def is_mail_address(text: str) -> bool:
+    """Whether a test mail can be sent from there, or to there."""
+    return _ADDRESS.fullmatch(text) is not None
 
 
 @frozen

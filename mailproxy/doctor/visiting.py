@@ -16,7 +16,7 @@ from mailproxy.doctor.certificates import SOON_DAYS
 from mailproxy.doctor.diagnosis import Diagnosis, StepFailed, stage_of, step_of
 from mailproxy.doctor.overheard import STREAMS, Watch, WatchedAttempt, WatchedConnector, WatchedTLS
 from mailproxy.doctor.steps import Record
-from mailproxy.doctor.talk import MarkedMail, Said, Talk
+from mailproxy.doctor.talk import MarkedMail, Said, Talk, is_mail_address
 from mailproxy.errors import DestinationUnusable, MailProxyError, UpstreamError
 from mailproxy.recipes import UpstreamRecipe
 from mailproxy.tls import StrictClientTLS, TrustSource
@@ -181,7 +181,7 @@ class Visitor:
         self._record.begin("mail")
         mail = MarkedMail(self._wishes.send_from or _sender(credentials), send_to, secrets.token_hex(6))
         self._record.facts("mail", sender=mail.sender, recipient=mail.recipient, message_id=mail.message_id)
-        if "@" not in mail.sender:
+        if not is_mail_address(mail.sender):
             self._failed("mail", "mail", DestinationUnusable("mail.user", "is no address; --send-from gives one"), [])
         said = None
         for stage, what, raw in mail.commands(

@@ -1,12 +1,14 @@
 """The doctor against a sandbox: every step is taken with the proxy's own parts, and each illness is found."""
 
 import json
+from base64 import b64encode
 
 import pytest
 import pytest_twisted
 
 from mailproxy.doctor.document import document
 from mailproxy.doctor.run import UnknownSubject
+from mailproxy.doctor.show import report_text
 from mailproxy.doctor.steps import STEPS
 from tests.doctor.ward import CASES, NAME, masked
 from tests.support.pages import page, spans
@@ -70,12 +72,36 @@ async def test_a_recipient_that_is_refused_is_explained(ward):
     assert report.checks[0].failed == ("mail",)
 
 
+@pytest.mark.parametrize("user", ["robot", "robot@acme.example>", "röbot@acme.example", "a b@acme.example"])
 @pytest_twisted.ensureDeferred
-async def test_a_user_without_an_address_needs_a_sender(ward):
-    ward.world.mailboxes.add_account("robot", "long enough")
-    ward.file(ward.properties(mail__user="robot", mail__password="long enough"))
+async def test_a_user_that_is_no_address_is_nobodys_sender(ward, user):
+    ward.world.mailboxes.add_account(user, "long enough")
+    ward.file(ward.properties(mail__user=user, mail__password="long enough"))
     report = await ward.check(f"mailproxy check {NAME} --send-to robot@globex.example")
     assert steps(report)["mail"].trouble.answer == "no-sender"
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_server_quotes_of_the_login_is_not_shown(ward):
+    password = "correct horse battery"
+    form = b64encode(f"\0robot@acme.example\0{password}".encode())
+
+    def script(visit):
+        visit.send(b"220 scripted ESMTP\r\n")
+        while (line := visit.read_line()).upper().startswith(b"EHLO"):
+            visit.send(b"250-scripted\r\n250 AUTH PLAIN\r\n")
+        visit.send(b"535 5.7.8 no: " + line + b" " + password.encode() + b"\r\n")
+
+    files = ward.authority.issue("mail.localhost").write(ward.folder, "mail")
+    port = ward.scripted(script, certificate=files[0], key=files[1])
+    ward.file(
+        ward.properties("smtp", mail__password=password, mail__smtp__ssl__enable="true", mail__smtp__port=str(port))
+    )
+    report = await ward.check()
+    assert steps(report)["login"].trouble.answer == "smtp-auth-535"
+    for text in (document(report), report_text(report)):
+        assert password not in text
+        assert form.decode() not in text
 
 
 @pytest_twisted.ensureDeferred
@@ -107,6 +133,26 @@ async def test_a_destination_without_login_is_visited_without_one(ward):
     found = steps(report)
     assert found["login"].why == "the destination wants none"
     assert found["probe"].status == "ok"
+
+
+@pytest.mark.parametrize(("protocol", "probe"), [("smtp", "ok"), ("pop3", "skipped")])
+@pytest_twisted.ensureDeferred
+async def test_without_a_token_nothing_is_sent_and_no_maildrop_looked_into(ward, protocol, probe):
+    ward.protocol = protocol
+    transport = {"smtp": "smtps", "pop3": "pop3s"}[protocol]
+    port = getattr(ward.world.servers, transport)
+    place = {f"mail.{transport}.host": "mail.localhost", f"mail.{transport}.port": str(port)}
+    ward.file(
+        ward.token_properties(clientSecret="not this one")
+        | place
+        | {"mail.transport.protocol": transport, "mail.smtp.colour": "red"}
+    )
+    report = await ward.check(f"mailproxy check {NAME} --send-to robot@globex.example")
+    found = steps(report)
+    assert (found["token"].status, found["login"].status, found["probe"].status) == ("failed", "skipped", probe)
+    assert found["mail"].status == "skipped"
+    assert not ward.world.mailboxes.mailbox("robot@globex.example").messages
+    assert "mail.smtp.colour" in found["destination"].notes[-1]
 
 
 @pytest.mark.parametrize(

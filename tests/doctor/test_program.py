@@ -2,8 +2,10 @@
 
 import io
 import json
+import signal
 import subprocess
 import sys
+from threading import Event
 
 import pytest
 import pytest_twisted
@@ -64,6 +66,32 @@ async def test_somebody_unknown_makes_it_2(ward):
     status, said, errors = await deferToThread(run, ward.write(), f"{NAME}/globex")
     assert (status, said) == (2, "")
     assert f"there is no {NAME}/globex" in errors
+
+
+@pytest_twisted.ensureDeferred
+async def test_somebody_who_does_not_want_to_wait(ward):
+    """The port is silent, and Ctrl-C is heard."""
+    begun = Event()
+
+    def script(visit):
+        begun.set()
+        visit.read_some(1)
+
+    ward.file(ward.properties(mail__smtp__port=str(ward.scripted(script))))
+    command = [sys.executable, "-m", "mailproxy", "check", "--config", str(ward.write())]
+    assert await deferToThread(interrupted, command, begun) == (130, b"", b"")
+
+
+def interrupted(command, begun):
+    """What becomes of a process that gets Ctrl-C once it has begun."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=CHECKOUT) as process:
+        try:
+            assert begun.wait(60)
+            process.send_signal(signal.SIGINT)
+            said, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    return process.returncode, said, errors
 
 
 @pytest.mark.parametrize(
