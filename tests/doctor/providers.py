@@ -98,6 +98,7 @@ SERVERS = (
     Server("smtppro.zoho.eu", 465, "smtps", "220 mx.zoho.eu SMTP Server ready", ("SIZE 53477376",)),
     Server("smtp.fastmail.com", 465, "smtps", "220 smtp.fastmail.com ESMTP ready", ("PIPELINING", "SIZE 71000000")),
     Server("mail.example.com", 587, "smtp", "220 mail.example.com ESMTP Postfix", POSTFIX),
+    Server("mail.corp.example", 587, "smtp", "220 mail.corp.example ESMTP Postfix", POSTFIX),
     Server("mail.example.com", 995, "pop3s", "+OK Dovecot ready."),
     Server("exchange.example.com", 587, "smtp", "220 ex.example.com Microsoft ESMTP MAIL Service ready", EXCHANGE),
 )

@@ -12,7 +12,7 @@ from tests.support.pages import page
 
 COMMANDS = [
     pytest.param(each, line, id=f"{each.path.stem}-{number}")
-    for each in pages()
+    for each in (page("how-to/doctor.md"), *pages())
     for number, line in enumerate(
         line for block in each.blocks if not block.language for line in block.text.splitlines() if line
     )
