@@ -71,18 +71,22 @@ class Tools:
 
 @frozen
 class Kind:
-    """What one protocol is made of; a third protocol is one more row in `KINDS`."""
+    """
+    What one protocol is made of; a third protocol is one more row in `KINDS`.
+
+    `stream` makes streams for a recipe, of a class of its own or of another that stands in for it.
+    """
 
     factory: Any
-    stream: Callable[[Any, UpstreamRecipe], Callable[..., UpstreamStream]]
+    stream: Callable[..., Callable[..., UpstreamStream]]
 
 
-def _smtp_stream(reactor: Any, recipe: UpstreamRecipe) -> Callable[..., UpstreamStream]:
-    return partial(SMTPUpstream, reactor, ehlo_name=recipe.ehlo_name, own_name=recipe.own_name, xclient=recipe.xclient)
+def _smtp_stream(reactor: Any, recipe: UpstreamRecipe, made: Any = SMTPUpstream) -> Callable[..., UpstreamStream]:
+    return partial(made, reactor, ehlo_name=recipe.ehlo_name, own_name=recipe.own_name, xclient=recipe.xclient)
 
 
-def _pop3_stream(reactor: Any, _recipe: UpstreamRecipe) -> Callable[..., UpstreamStream]:
-    return partial(POP3Upstream, reactor)
+def _pop3_stream(reactor: Any, _recipe: UpstreamRecipe, made: Any = POP3Upstream) -> Callable[..., UpstreamStream]:
+    return partial(made, reactor)
 
 
 KINDS = {

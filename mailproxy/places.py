@@ -58,12 +58,20 @@ class Places:
         reactor: connects and tells the time.
         tls: for connections to the destination and token services.
         random: gives numbers from 0 to 1.
+        web: makes what services are asked with.
     """
 
-    def __init__(self, reactor: Any, tls: Shared[TrustConfig, ClientTLS], random: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        reactor: Any,
+        tls: Shared[TrustConfig, ClientTLS],
+        random: Callable[[], float],
+        web: Callable[[WebClients, Any], Web] = Web,
+    ) -> None:
         self._reactor = reactor
         self._tls = tls
         self._random = random
+        self._web = web
         self._sources = Shared(self._open)
         self._bindings: Shared[Path, BindingFile] = Shared(lambda path, _: BindingFile(path))
 
@@ -97,7 +105,7 @@ class Places:
     def _open(self, recipe: SourceRecipe, end: ExitStack) -> _Opened:
         tls = self._tls.take(recipe.trust, end)
         connect = partial(self._connect, recipe.token_seconds)
-        web = Web(WebClients(self._reactor, connect, partial(_policy, tls)), self._reactor)
+        web = self._web(WebClients(self._reactor, connect, partial(_policy, tls)), self._reactor)
         reporter = Reporter(recipe.tenant)
         source = self._source(recipe, web, reporter, end)
         end.callback(source.close)

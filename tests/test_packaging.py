@@ -34,7 +34,8 @@ def test_the_wheel_holds_the_package_the_plugin_and_nothing_else(wheel):
     names = {name for name in wheel.namelist() if ".dist-info/" not in name}
     sources = {str(path.relative_to(ROOT)) for path in (ROOT / "mailproxy").rglob("*.py")}
     page = {f"mailproxy/admin/static/{name}" for name in STATIC.values()}
-    assert names == sources | page | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
+    answers = {str(path.relative_to(ROOT)) for path in (ROOT / "mailproxy/doctor/answers").iterdir()}
+    assert names == sources | page | answers | {"mailproxy/py.typed", "twisted/plugins/mailproxy_plugin.py"}
 
 
 def test_the_package_says_its_version():

@@ -13,7 +13,8 @@ asked, or by the header X-zid with the id of a subaccount.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl
 
 from attrs import frozen
@@ -22,9 +23,13 @@ from twisted.web.server import Request as HTTPRequest
 from zope.interface import implementer
 
 from mailproxy.sandbox.catalog import Catalog, Properties
+from mailproxy.sandbox.conversation import HOST_NAME
 from mailproxy.sandbox.oauth import Answer, Request, TokenEndpoint
 
 AuthToken = dict[str, object]
+
+MAIL_CLAIMS: Mapping[str, Any] = {"aud": f"https://{HOST_NAME}", "roles": ["SMTP.SendAsApp", "POP.AccessAsApp"]}
+"""What a token for a mailbox says of itself, as those of a large provider do."""
 
 _FORM_LIMIT = 64 * 1024
 
@@ -69,7 +74,7 @@ class Services:
             case b"POST", ["oauth", "token"]:
                 return self._service_token(http)
             case b"POST", ["oauth2", "token"]:
-                return self.mail_tokens.answer(_token_request(http))
+                return self.mail_tokens.answer(_token_request(http), **MAIL_CLAIMS)
             case b"GET", ["destination-configuration", "v1", "destinations", name] if name:
                 return self._destination(http, name, self.catalog.find)
             case b"GET", ["destination-configuration", "v2", "destinations", name] if name:
@@ -121,7 +126,7 @@ def _auth_token(endpoint: TokenEndpoint, properties: Properties, *, reached: boo
     if not reached or client is None:
         reason = "Bad credentials" if reached else "the token service cannot be reached"
         return {"type": "", "value": "", "error": f"Retrieval of the token failed: {reason}", "expires_in": "0"}
-    token = endpoint.tokens.issue(client.subject, endpoint.lifetime_seconds, cid=client.client_id)
+    token = endpoint.tokens.issue(client.subject, endpoint.lifetime_seconds, cid=client.client_id, **MAIL_CLAIMS)
     return {
         "type": "Bearer",
         "value": token,

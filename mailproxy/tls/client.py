@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import socket
 import weakref
+from collections.abc import Callable
 from typing import Protocol
 
 from attrs import define
@@ -43,6 +44,10 @@ from mailproxy.tls.words import CertificateRejected, chain_problem
 _VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 _CONTEXTS = 64  # kept at a time; a certificate that rotates every hour must not fill the memory
+
+
+Witness = Callable[[crypto.X509, int], None]
+"""Is shown a certificate of the peer, and its place in the chain, 0 being the peer's own, before it is judged."""
 
 
 class Judge(Protocol):
@@ -76,6 +81,8 @@ class StrictClientTLS:
         self._wanted = wanted if check_name else None
         self._resumption = resumption
         self._judged_as = (wanted, check_name)
+        self.witness: Witness | None = None
+        """Sees every certificate that is judged."""
 
     def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
         """A connection that names the host to the peer (RFC 6066 §3: names, not addresses) and then judges it."""
@@ -89,7 +96,7 @@ class StrictClientTLS:
         return made
 
     def _connection(self, connection: socket.socket | None, judge: Judge) -> SSL.Connection:
-        made = _Connection(self._context, connection, _PeerCheck(self._wanted, weakref.ref(judge)))
+        made = _Connection(self._context, connection, _PeerCheck(self._wanted, weakref.ref(judge), self.witness))
         if self._server_name is not None:
             made.set_tlsext_host_name(self._server_name)
         if self._resumption is not None:
@@ -154,6 +161,7 @@ class _PeerCheck:
 
     wanted: DNS_ID | IPAddress_ID | None
     protocol: weakref.ref[Judge]
+    witness: Witness | None = None
     passed: bool = False
     """The peer has shown what we want to see."""
 
@@ -163,6 +171,8 @@ class _PeerCheck:
 
         It is asked for each certificate of the chain, from the root to the peer's own at depth 0, and for each problem.
         """
+        if self.witness is not None:
+            self.witness(certificate, depth)
         error = _chain_error(number, depth) if not good else self._name_error(certificate) if depth == 0 else None
         protocol = self.protocol()
         if error is not None and protocol is not None:

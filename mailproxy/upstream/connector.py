@@ -164,7 +164,7 @@ class Connector:
         self._reach.enter(destination, attempt)
         self.witness.begins(login)
         try:
-            stream = await self._connect(login, attempt)
+            stream = await self.log_in(login, attempt)
         except BaseException as error:
             found, late = attempt.verdict(error)
             self.witness.failed(found)
@@ -178,7 +178,8 @@ class Connector:
         pauses = [until for until in (self._reach.held_until, self._trials.held_until) if until is not None]
         return max(pauses, default=None)
 
-    async def _connect(self, login: Login, attempt: Attempt) -> UpstreamStream:
+    async def log_in(self, login: Login, attempt: Attempt) -> UpstreamStream:
+        """One connection, one login, now, whatever happened before and whoever waits."""
         destination = login.destination
         try:
             trust = self._tls.trust()
@@ -194,15 +195,25 @@ class Connector:
         attempt.stream = stream
         return await stream.ready
 
+    async def addresses(self, destination: Destination) -> list[Any]:
+        """
+        Where the mail server may be; at least one address.
+
+        Raises:
+            MailProxyError: the name service knows none, or does not answer.
+        """
+        addresses = await look_up(self._reactor, destination.host, destination.port)
+        if not addresses:
+            wrong = await self._diagnoses.of(destination.host)
+            raise copied(wrong, str(wrong))
+        return addresses
+
     async def _dial(self, stream: UpstreamStream, destination: Destination, attempt: Attempt) -> None:
         host, port = destination.host, destination.port
         if not _is_host_name(host):
             raise DestinationUnusable("host", f"{printable(host)} is no host name")
         attempt.begin(f"looking up {host}", NameLookupFailed, at_server=True)
-        addresses = await look_up(self._reactor, host, port)
-        if not addresses:
-            wrong = await self._diagnoses.of(host)
-            raise copied(wrong, str(wrong))
+        addresses = await self.addresses(destination)
         attempt.begin(f"connecting to {host}:{port}", Unreachable, at_server=True)
         seconds = destination.timeouts.connect or self._connect_seconds
         try:

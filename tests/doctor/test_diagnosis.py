@@ -1,0 +1,113 @@
+"""From a failure to what explains it: the step, the words, and whose words they are."""
+
+import pytest
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseFailed
+
+from mailproxy.destination.model import Destination, MailProtocol, TLSMode, TLSSettings
+from mailproxy.doctor.diagnosis import Diagnosis, stage_of, step_of
+from mailproxy.errors import (
+    DestinationUnavailable,
+    LacksTLS,
+    RefusedLogin,
+    TLSFailed,
+    TokenRefused,
+    Unreachable,
+    UpstreamError,
+    Violation,
+)
+
+
+def destination(mode=TLSMode.REQUIRED, protocol=MailProtocol.SMTP, host="mail.example.com"):
+    return Destination("dest", protocol, host, 1, TLSSettings(mode), login=True)
+
+
+@pytest.fixture
+def diagnosis(table):
+    return Diagnosis(table)
+
+
+@pytest.mark.parametrize(
+    ("error", "current", "mode", "step"),
+    [
+        (TLSFailed("x"), "starttls", TLSMode.REQUIRED, "tls"),
+        (LacksTLS("x"), "capabilities", TLSMode.REQUIRED, "starttls"),
+        (LacksTLS("x"), "capabilities", TLSMode.OPPORTUNISTIC, "login"),
+        (LacksTLS("x"), "starttls", TLSMode.OPPORTUNISTIC, "starttls"),
+        (LacksTLS("x"), "login", TLSMode.NONE, "login"),
+        (Violation("x"), "greeting", TLSMode.REQUIRED, "greeting"),
+    ],
+)
+def test_the_step_that_failed(error, current, mode, step):
+    assert step_of(error, current, destination(mode)) == step
+
+
+@pytest.mark.parametrize(
+    ("step", "smtp", "pop3"),
+    [
+        ("name", "connect", "connect"),
+        ("connect", "connect", "connect"),
+        ("socks", "connect", "connect"),
+        ("greeting", "greeting", "greeting"),
+        ("starttls", "starttls", "starttls"),
+        ("tls", "starttls", "starttls"),
+        ("capabilities", "ehlo", "ehlo"),
+        ("login", "auth", "pop-login"),
+        ("probe", "mail", "pop"),
+    ],
+)
+def test_every_step_has_a_stage(step, smtp, pop3):
+    assert stage_of(step, destination()) == smtp
+    assert stage_of(step, destination(protocol=MailProtocol.POP3)) == pop3
+
+
+def test_the_handshake_at_once_is_another_stage():
+    assert stage_of("tls", destination(TLSMode.IMPLICIT)) == "tls"
+
+
+def test_what_the_destination_service_quotes_comes_first(diagnosis):
+    said = (
+        "authTokens[0].error: Retrieval of OAuthToken failed due to: Unable to fetch refresh token. Response was: "
+        '{"error":"invalid_client","error_description":"AADSTS7000222: The provided client secret keys are expired."}'
+    )
+    error = TokenRefused("no token")
+    trouble = diagnosis.of_service("destination", error, said, "", "sap-destination")
+    assert (trouble.answer, trouble.provider) == ("entra-7000222-secret-expired", "Microsoft Entra")
+
+
+def test_a_quotation_that_says_nothing_leaves_the_rest(diagnosis):
+    said = "authTokens[0].error: Retrieval of OAuthToken failed due to: something. Response was: nothing of use"
+    trouble = diagnosis.of_service("destination", TokenRefused("no token"), said, "", "sap-destination")
+    assert trouble.answer == "destination-token-failed"
+
+
+def test_what_caused_an_error_is_looked_at_too(diagnosis):
+    error = DestinationUnavailable("the service cannot be reached somehow")
+    error.__cause__ = ResponseFailed([Failure(Refused())])
+    assert diagnosis.of_service("token", error, "", "login.example.com").answer == "tcp-refused"
+    error = Unreachable("no way")
+    error.__cause__ = Refused()
+    assert diagnosis.of_server("connect", error, destination(), [], "").answer == "tcp-refused"
+
+
+def test_the_same_words_mean_another_thing_elsewhere(diagnosis):
+    error = RefusedLogin("the mail server refused the login of x: 535", temporary=False)
+    told = ["535 5.7.8 Error: authentication failed: UGFzc3dvcmQ6"]
+    everywhere = diagnosis.of_server("auth", error, destination(), told, "")
+    fastmail = diagnosis.of_server("auth", error, destination(host="smtp.fastmail.com"), told, "")
+    postfix = diagnosis.of_server("auth", error, destination(), told, "220 mail.example.com ESMTP Postfix")
+    assert [each.answer for each in (everywhere, fastmail, postfix)] == [
+        "smtp-auth-535",
+        "fastmail-auth",
+        "postfix-auth-failed",
+    ]
+
+
+@pytest.mark.parametrize(("temporary", "words"), [(True, "pass by itself"), (False, "change a setting")])
+def test_what_nobody_knows_is_said_to_be_so(diagnosis, temporary, words):
+    error = UpstreamError("never heard of")
+    error.temporary = temporary
+    trouble = diagnosis.of_server("connect", error, destination(), [""], "")
+    assert (trouble.answer, trouble.provider) == (None, None)
+    assert words in trouble.remedy[0]
