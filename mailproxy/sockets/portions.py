@@ -45,7 +45,7 @@ class Portions(tcp.Connection):
             data = self.socket.recv(self.bufferSize)
         except OSError as error:
             return None if error.errno in (EAGAIN, EWOULDBLOCK) else CONNECTION_LOST
-        if len(data) == self.bufferSize:
+        if len(data) == self.bufferSize >= PORTION_OCTETS:  # a smaller one is what somebody asked for
             self._filled()
         return self._dataReceived(data)
 

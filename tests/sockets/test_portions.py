@@ -122,3 +122,19 @@ async def test_who_says_little_is_not_counted(flow):
         await reader.reads((number + 1) * 6)
     await settle()
     assert reader.transport.bufferSize == PORTION_OCTETS
+
+
+@pytest_twisted.ensureDeferred
+async def test_who_asked_for_little_gets_that_and_it_is_no_sign_of_a_flow(our_hall):
+    """As the gate does in front of TLS."""
+    reader = Reader()
+    peer = await our_hall.meet(reader)
+    reader.transport.bufferSize = 2
+    octets = 2 * (2 * FLOWING_PORTIONS)
+    peer.transport.write(bytes(octets))
+    await reader.reads(octets)
+    assert reader.portions == [2] * (2 * FLOWING_PORTIONS)
+    del reader.transport.bufferSize
+    peer.transport.write(bytes(MUCH))
+    await reader.reads(octets + MUCH)
+    assert PORTION_OCTETS < max(reader.portions) <= LARGE_PORTION_OCTETS
