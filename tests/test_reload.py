@@ -427,3 +427,40 @@ def test_a_stop_comes_after_a_reload_and_no_reload_after_a_stop(site):
     assert over.called
     assert second.result == ["mailproxy is being stopped"]
     assert not site.reactor.ports
+
+
+# Behind a balancer
+
+BEHIND = BOTH + '\nproxy_protocol = "v1"\nproxy_protocol_from = ["192.0.2.7"]'
+
+
+def test_whoever_comes_later_needs_a_header_and_whoever_is_there_does_not(site, proxy):
+    before, _ = greeting(site)
+    assert reload(site, proxy, dest=BEHIND) == []
+    assert answers(site, before)
+    after, words = greeting(site)
+    assert words == b""
+    assert site.reactor.ask(after, b"PROXY TCP4 203.0.113.7 198.51.100.1 51234 587\r\n").startswith(b"220 ")
+    assert answers(site, after)
+    assert reload(site, proxy, dest=BOTH) == []
+    assert greeting(site)[1].startswith(b"220 ")
+    assert answers(site, after)
+
+
+def test_a_connection_that_owes_its_header_has_come_under_the_configuration_before(site, proxy):
+    assert reload(site, proxy, dest=BEHIND) == []
+    waiting, _ = greeting(site)
+    assert reload(site, proxy, dest=BOTH) == []
+    assert site.reactor.ask(waiting, b"PROXY UNKNOWN\r\n").startswith(b"220 ")
+    assert answers(site, waiting)
+
+
+def test_a_stop_is_told_to_whoever_has_its_header_coming(site):
+    proxy = site.start(dest=BEHIND)
+    waiting, _ = greeting(site)
+    stopped = Followed(proxy.stopService())
+    site.reactor.network.settle()
+    assert not stopped.called
+    assert site.reactor.ask(waiting, b"PROXY UNKNOWN\r\n") == SHUTDOWN
+    site.reactor.network.advance(60)
+    assert stopped.called
