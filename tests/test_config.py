@@ -386,6 +386,7 @@ NO_NETWORK = "must be an address, a network such as 10.0.0.0/8, or 'unix'"
                 ("::/0", EVERYBODY),
                 ("10.0.0.1/8", NO_NETWORK),
                 ("balancer.example.com", NO_NETWORK),
+                ("::ffff:10.0.0.0/104", "must be written as what it is, an address or network of IPv4"),
                 ("", NO_NETWORK),
                 ("10.0.0.0/33", NO_NETWORK),
                 ("UNIX", NO_NETWORK),

@@ -64,6 +64,8 @@ class InNetwork:
             network = ip_network(str(value))
         except ValueError:
             return f"must be {self.wanted}"
+        if getattr(network.network_address, "ipv4_mapped", None) is not None:
+            return "must be written as what it is, an address or network of IPv4"
         return None if network.prefixlen else "must not be everybody: whoever is listed is believed in all it says"
 
 

@@ -79,6 +79,7 @@ class Gate:
         self._folded = Folded(
             around.clock, log, "proxy_header_refused", "PROXY protocol: more connections were refused, {counts}"
         )
+        self._draining = False
         self.waiting: dict[AwaitingHeader, None] = {}
         """In the order in which they came."""
 
@@ -100,9 +101,10 @@ class Gate:
         return self._welcome(address if known is None else source_of(known), known)
 
     def refuse(self, address: Any, why: Refused, sentence: str, outcome: str) -> None:
-        """A connection from there is not taken."""
+        """A connection from there is not taken; when the listener goes away nobody needs to hear why."""
         self._log.refused_connection(outcome)
-        self._folded.note(why, f"PROXY protocol: the connection from {place_of(address)} was refused: {sentence}")
+        if not self._draining:
+            self._folded.note(why, f"PROXY protocol: the connection from {place_of(address)} was refused: {sentence}")
 
     def missing(self) -> None:
         """A connection ended before its first octet, as those of health checks do: that is counted, not told."""
@@ -121,6 +123,7 @@ class Gate:
 
     def drain(self) -> None:
         """The listener goes away: who has a header coming is told so behind it, but for those in a handshake."""
+        self._draining = True
         for protocol in list(self.waiting):
             protocol.drain()
 

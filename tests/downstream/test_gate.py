@@ -417,6 +417,16 @@ def test_a_drain_ends_handshakes_in_front_of_a_header(benches):
     assert bench.outcomes() == {"shutdown": 1}
 
 
+def test_who_comes_in_a_drain_and_is_not_let_in_leaves_nothing_behind(benches):
+    bench = benches(smtp(), **behind())
+    assert bench.factory.drain().called
+    assert bench.factory.buildProtocol(STRANGER) is None
+    connect(bench, b"x")
+    assert bench.outcomes() == {"proxy_peer_unlisted": 1, "proxy_header_refused": 1}
+    assert not bench.lines()
+    assert not bench.clock.getDelayedCalls()
+
+
 def test_a_stop_ends_all_that_wait(benches):
     bench = benches(smtp(), **behind())
     clients = [connect(bench)[0] for _ in range(MOST)]

@@ -1234,3 +1234,7 @@ def converse(octets, sizes):
 @given(CONVERSATIONS, SIZES)
 def test_the_same_octets_have_the_same_effect_however_they_are_cut(octets, sizes):
     assert converse(octets, sizes) == converse(octets, [])
+
+
+def test_a_client_has_no_name_that_a_mail_server_could_be_told():
+    assert POP3Session(POP3Policy()).helo == (b"", False)
