@@ -5,21 +5,28 @@ What the admin endpoint shows of a proxy: its listeners, read at the moment that
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from twisted.internet.interfaces import IReactorTime
 
 from mailproxy import __version__
+from mailproxy.admin.advice import by_outcome
 from mailproxy.admin.desk import Pages
 from mailproxy.admin.history import SAMPLE_SECONDS, History, Sample
 from mailproxy.admin.status import moment
-from mailproxy.admin.values import Picture, Process, Row
+from mailproxy.admin.values import Advice, Picture, Process, Row
 from mailproxy.config import Config
+from mailproxy.doctor.explain import explained
+from mailproxy.doctor.table import known_answers
 from mailproxy.listeners import Listener
 from mailproxy.observe.condition import judge
 from mailproxy.observe.metrics import exposition
 from mailproxy.observe.observation import Observation
 from mailproxy.observe.stats import render
+
+MAX_EXPLAINED = 512
+"""Sentences whose meaning is remembered."""
 
 
 class Watched(Protocol):
@@ -65,13 +72,18 @@ class Overview:
         self._started = clock.seconds()
         self.history = History(clock, self._samples)
 
+    def learn(self) -> None:
+        """What failures mean is known from now on; the first who asks would hold up sessions for 0.3 s otherwise."""
+        known_answers()
+
     def pages(self) -> Pages:
         """All that is shown."""
         return Pages(
             picture=self.picture,
             history=self._series,
             stats=lambda: render(self._proxy.observations()),
-            metrics=lambda accept: exposition(self._proxy.observations(), accept or ""),
+            metrics=lambda accept: exposition(self._proxy.observations(), accept),
+            explain=_explain,
         )
 
     def picture(self) -> Picture:
@@ -105,6 +117,15 @@ class Overview:
                 listener.order.label: self.history.series(_whose(listener)) for listener in self._proxy.listeners
             },
         }
+
+
+@lru_cache(MAX_EXPLAINED)
+def _explain(outcome: str, sentence: str) -> Advice | None:
+    """What is known of the very words of a failure; else what failures with that outcome have in common."""
+    usual, known = by_outcome(outcome, sentence), explained(known_answers(), outcome, sentence)
+    if known is None or usual is None:
+        return usual
+    return Advice(usual.side, known.cause, " ".join(known.remedy))
 
 
 def _row(listener: Listener, now: float) -> Row:

@@ -133,6 +133,8 @@ class Proxy(Service):
         self.max_sessions = 0
         """How many clients there may be; 0 is no limit."""
         overview = Overview(self, tools.reactor)
+        if config.admin is not None:
+            overview.learn()
         self._admin = Admin(tools.reactor, overview.pages(), overview.history, endpoint_of)
         self._settle()
 

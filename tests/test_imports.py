@@ -34,7 +34,7 @@ OURS = {
     "shared": set(),
     "recipes": {"config", "destination", "session", "tenants", "wire", "errors"},
     "admin": {"config", "deadline", "destination.files", "tls.files", *LOG},
-    "overview": {"__version__", "admin", "config", "listeners", *LOG},
+    "overview": {"__version__", "admin", "config", "doctor.explain", "doctor.table", "listeners", *LOG},
     "places": {"config", "destination", "recipes", "shared", "tenants", "tls", *LOG},
     "inherited": set(),
     "checks": {"admin", "config", "inherited", "places", "shared", "tenants", "tls", *LOG},

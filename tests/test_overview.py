@@ -75,6 +75,6 @@ def test_counters_are_told_line_by_line(site, proxy):
     site.reactor.ask(client)
     lines = Overview(proxy, site.reactor).pages().stats().splitlines()
     assert lines == sorted(lines)
-    assert "smtp.own.active: 1" in lines
+    assert "smtp.own.sessions_active: 1" in lines
     assert "smtp.dest-acme.sessions: 0" in lines
     client.close()

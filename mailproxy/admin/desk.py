@@ -72,14 +72,14 @@ class Pages:
     """
     Where answers come from; all of it is made when somebody asks.
 
-    `stats` is Envoy's text.  `metrics` is given what the client accepts, and gives type and text; None where there are
-    none.  `explain` says what an error means.
+    `stats` is Envoy's text.  `metrics` is given what the client accepts, and gives type and text.  `explain` says what
+    an error means.
     """
 
     picture: Callable[[], Picture]
     history: Callable[[], Mapping[str, Any]]
     stats: Callable[[], str]
-    metrics: Callable[[str | None], tuple[str, bytes]] | None = None
+    metrics: Callable[[str], tuple[str, bytes]]
     explain: Explain = by_outcome
 
 
@@ -133,7 +133,7 @@ class Desk:
         return path.answer(asked)
 
     def _table(self) -> dict[str, _Path]:
-        table = {
+        return {
             **{path: _Path(partial(_static, name), private=False) for path, name in STATIC.items()},
             "/live": _Path(_live, private=False),
             "/livez": _Path(_live, private=False),
@@ -143,10 +143,10 @@ class Desk:
             "/status": self._object(lambda: status(self._pages.picture(), self._pages.explain)),
             "/history": self._object(self._pages.history),
             "/stats": _Path(lambda _: Answer(200, _TEXT, self._pages.stats().encode())),
+            "/metrics": _Path(self._metrics),
             "/sap/status": self._object(lambda: sap.health(self._pages.picture())),
             "/sap/destinationCRs": self._object(lambda: sap.resources(self._pages.picture())),
         }
-        return table if self._pages.metrics is None else table | {"/metrics": _Path(self._metrics)}
 
     def _object(self, make: Callable[[], Mapping[str, Any]]) -> _Path:
         """One that is answered with an object, which is good for a moment."""
@@ -178,8 +178,7 @@ class Desk:
         return _json(200 if self._was_ready else 503, {"started": self._was_ready})
 
     def _metrics(self, asked: Asked) -> Answer:
-        assert self._pages.metrics is not None, "the path is there only where they are"
-        kind, body = self._pages.metrics(asked.headers.get("accept"))
+        kind, body = self._pages.metrics(asked.headers.get("accept", ""))
         return Answer(200, kind, body)
 
 

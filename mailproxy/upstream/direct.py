@@ -5,6 +5,7 @@ A connection for each session, which nobody had before and nobody gets after it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -30,12 +31,11 @@ class Direct:
 
     def open(self, *, fresh: bool = False) -> Deferred[UpstreamStream]:  # noqa: ARG002 - every one is
         """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
-        self._opening += 1
-        return self._connect().addBoth(self._opened)
+        return self._connected()
 
     def introduce(self, client: Introduction) -> Deferred[UpstreamStream]:
         """The same, and the mail server is told of this client."""
-        return self._connect(client=client)
+        return self._connected(client=client)
 
     def take_back(
         self,
@@ -53,6 +53,10 @@ class Direct:
     def figures(self) -> PoolFigures:
         """How it is at this moment; nothing is kept, and nobody waits for others."""
         return PoolFigures(in_use=self._in_use, opening=self._opening, made=self._made)
+
+    def _connected(self, **about: Any) -> Deferred[UpstreamStream]:
+        self._opening += 1
+        return self._connect(**about).addBoth(self._opened)
 
     def _opened(self, result: UpstreamStream | Failure) -> UpstreamStream | Failure:
         self._opening -= 1

@@ -33,7 +33,7 @@ class Stage(Desk):
 
     def __init__(self, scene: str, token: Callable[[], str] | None) -> None:
         self.scene = scene
-        pages = Pages(self._picture, lambda: history(self._picture()), str)
+        pages = Pages(self._picture, lambda: history(self._picture()), str, lambda _: ("text/plain", b""))
         super().__init__(pages, Guard((), token), reactor.seconds)
 
     def _picture(self) -> Picture:

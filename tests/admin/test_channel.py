@@ -22,13 +22,17 @@ from tests.admin.scenes import crowd, healthy, history
 from tests.support.transports import Network
 
 
+def _no_metrics(accept):
+    return "text/plain", b""
+
+
 class Port:
     """Where clients come in."""
 
     def __init__(self, picture=None):
         self.network = Network()
         self.picture = picture or healthy()
-        pages = Pages(lambda: self.picture, lambda: history(self.picture), self._stats)
+        pages = Pages(lambda: self.picture, lambda: history(self.picture), self._stats, _no_metrics)
         self.door = Door(Desk(pages, Guard((), None), self.network.clock.seconds), self.network.clock)
         self.stats = ""
 

@@ -1,6 +1,7 @@
 """Without a pool each session has a connection that nobody had before."""
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailproxy.upstream.direct import Direct
 from tests.support.transports import Network
@@ -32,7 +33,7 @@ def test_nothing_is_known_of_the_mail_server():
 
 def test_the_mail_server_is_told_of_a_client_if_there_is_one():
     asked = []
-    direct = Direct(lambda **about: asked.append(about), QUIT_SECONDS)
+    direct = Direct(lambda **about: asked.append(about) or Deferred(), QUIT_SECONDS)
     direct.open(fresh=True)
     direct.introduce("the client")
     assert asked == [{}, {"client": "the client"}]
