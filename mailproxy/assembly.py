@@ -19,6 +19,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from mailproxy.audit import Audit
 from mailproxy.checks import ServerTLS, trust_of
 from mailproxy.config import ListenerTLSConfig, TrustConfig
 from mailproxy.config.values import PoolConfig
@@ -101,10 +102,14 @@ class Assembly:
         tools: to make them with.
         rooms: of the whole process.
         is_ours: whether an address that we connected to, from another, is one of our own listeners.
+        audit: of the whole process, or None.
     """
 
-    def __init__(self, tools: Tools, rooms: Rooms, is_ours: Callable[[Any, Any], bool]) -> None:
+    def __init__(
+        self, tools: Tools, rooms: Rooms, is_ours: Callable[[Any, Any], bool], audit: Audit | None = None
+    ) -> None:
         self._tools = tools
+        self._audit = audit
         self._reactor = tools.reactor
         self._is_ours = is_ours
         self.farewells = Farewells()
@@ -140,6 +145,7 @@ class Assembly:
             min_content_rate=recipe.min_content_rate,
             encryption=recipe.policy.encryption,
             server_tls=None if recipe.tls is None else self._server_tls.take((recipe.tls, recipe.tls_where), end),
+            book=None if self._audit is None else self._audit.book(recipe.identity),
         )
         kind = KINDS[recipe.upstream.protocol]
         factory: SessionFactory = kind.factory(recipe.policy, around, standing.log, standing.door)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from mailproxy.audit import problems_of_ledger
 from mailproxy.config import Config, ListenerTLSConfig, TrustConfig
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import InheritedEndpoint, endpoint_of
@@ -45,6 +46,7 @@ def _problems_of_files(config: Config, reactor: Any, server_tls: ServerTLS) -> I
     yield from trust_of(config.trust, f"{config.path}: trust.", reactor)[1]
     yield from _problems_of_listener_tls(config, reactor, server_tls)
     yield from problems_of_services(config)
+    yield from problems_of_ledger(config)
 
 
 def _problems_of_listener_tls(config: Config, reactor: Any, server_tls: ServerTLS) -> Iterator[str]:

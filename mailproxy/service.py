@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from mailproxy import names
 from mailproxy.assembly import Assembly, Tools
+from mailproxy.audit import audit_of, stopped
 from mailproxy.checks import ServerTLS, problems_for_start, problems_of_all
 from mailproxy.config import Config
 from mailproxy.downstream.rooms import MAX_TURNED_AWAY, Rooms
@@ -117,7 +118,9 @@ class Proxy(Service):
         self.config = config
         """What is in use."""
         self._rooms = Rooms()
-        self._assembly = Assembly(tools, self._rooms, self._is_ours)
+        self.audit = audit_of(config, tools.reactor)
+        """The ledger, from the start to the end; None where there is none."""
+        self._assembly = Assembly(tools, self._rooms, self._is_ours, self.audit)
         self.listeners = [self._listener(self._assembly.keeper(order)) for order in orders(config, own_names())]
         self._prepared: _Prepared | None = None
         self._ending: list[Drain] = []
@@ -128,8 +131,9 @@ class Proxy(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether clients are welcome: every port is bound, and the end has not begun."""
-        return self._bound and not self._stopping
+        """Whether clients are welcome: every port is bound, the ledger can be written, and the end has not begun."""
+        recorded = self.audit is None or self.audit.problem is None
+        return self._bound and recorded and not self._stopping
 
     @property
     def sessions(self) -> int:
@@ -147,6 +151,12 @@ class Proxy(Service):
         if problems:
             raise SystemExit(1)
         self._bound = True
+
+    def startService(self) -> None:
+        """The ledger goes on: not before, because only now the process is the user that it will be."""
+        super().startService()
+        if self.audit is not None:
+            self.audit.start()
 
     def reload(self, config: Config) -> Deferred[list[str]]:
         """
@@ -226,6 +236,7 @@ class Proxy(Service):
         farewells = self._assembly.farewells
         await self._pause.wait(FAREWELL_SECONDS, farewells.all_gone())
         farewells.abort()
+        await stopped(self.audit)
 
     async def _end(self, listeners: Sequence[Listener]) -> None:
         """Nobody comes in any more, all sessions end, and then what they needed."""
@@ -292,9 +303,12 @@ class _Prepared:
 
 def problems_of_change(before: Config, after: Config) -> list[str]:
     """What keeps a process that runs with the one configuration from going over to the other."""
-    if before.workers == after.workers:
-        return []
-    return [f"{after.path}: workers: {before.workers} are running, and a change needs a restart"]
+    problems = []
+    if before.workers != after.workers:
+        problems.append(f"{after.path}: workers: {before.workers} are running, and a change needs a restart")
+    if before.ledger != after.ledger:
+        problems.append(f"{after.path}: ledger: a change needs a restart")
+    return problems
 
 
 def _failed(failure: Failure) -> None:

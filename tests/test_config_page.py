@@ -17,6 +17,7 @@ from mailproxy.config import (
     Config,
     DestinationConfig,
     HoldOffConfig,
+    LedgerConfig,
     LimitsConfig,
     ListenerTLSConfig,
     PoolConfig,
@@ -50,6 +51,7 @@ TABLES = {
     "`[pool]`": PoolConfig,
     "`[smtp]`": SMTPConfig,
     "`[pop3]`": POP3Config,
+    "`[ledger]`": LedgerConfig,
     "`[tenants.NAME]`": TenantConfig,
     "`[listener_tls.NAME]`": ListenerTLSConfig,
     "`[[listener_tls.NAME.certificates]]`": CertificateConfig,
@@ -76,11 +78,15 @@ NOT_KEYS = {
     "pool",
     "smtp",
     "pop3",
+    "ledger",
     "tenants",
     "listener_tls",
     "destination_services",
     "destinations",
 }
+
+
+LONE_TABLES = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3")
 
 
 def sections():
@@ -199,7 +205,7 @@ def test_the_example_has_every_key():
         "`[[listener_tls.NAME.certificates]]`": [each for table in listener_tls for each in table["certificates"]],
         "`[destination_services.NAME]`": raw["destination_services"].values(),
         "`[[destinations]]`": raw["destinations"],
-    } | {f"`[{name}]`": [raw[name]] for name in ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3")}
+    } | {f"`[{name}]`": [raw[name]] for name in (*LONE_TABLES, "ledger")}
     for heading, cls in TABLES.items():
         assert {field.name for field in keys(cls)} <= {key for table in written[heading] for key in table}, heading
 

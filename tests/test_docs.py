@@ -94,6 +94,8 @@ def test_every_configuration_on_a_page_can_be_used_with_the_files_beside_it(each
         Authority.create().write(path)
     for table in judged.listener_tls.values():
         _write_certificates(table)
+    if judged.ledger is not None:
+        judged.ledger.path.parent.mkdir()
     assert service.check(load(config)) == []
 
 

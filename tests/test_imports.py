@@ -36,9 +36,11 @@ OURS = {
     "recipes": {"config", "destination", "session", "tenants", "wire", "errors"},
     "places": {"config", "destination", "recipes", "shared", "tenants", "tls", *LOG},
     "inherited": set(),
-    "checks": {"config", "inherited", "places", "shared", "tenants", "tls", *LOG},
+    "audit": {"config", "downstream", "ledger", "recipes"},
+    "checks": {"audit", "config", "inherited", "places", "shared", "tenants", "tls", *LOG},
     "listeners": {"config", "downstream", "inherited", "recipes", "sockets", *LOG},
     "assembly": {
+        "audit",
         "checks",
         "config",
         "destination",
@@ -56,6 +58,7 @@ OURS = {
     "reload": {"config", "listeners", "recipes", *LOG},
     "service": {
         "assembly",
+        "audit",
         "checks",
         "config",
         "downstream",
@@ -119,6 +122,7 @@ OTHERS = {
     "recipes": VALUES,
     "places": MAIL,
     "inherited": MAIL,
+    "audit": MAIL,
     "checks": MAIL,
     "listeners": MAIL,
     "assembly": MAIL,

@@ -157,6 +157,19 @@ class POP3Config:
 
 
 @frozen
+class LedgerConfig:
+    """The audit ledger: where it is, how surely it is written, and what follows when it cannot be."""
+
+    path: Path
+    fsync: Literal["always", "interval", "never"] = "always"
+    fsync_seconds: Seconds = 1.0
+    max_octets: Annotated[int, Between(65_536, 1 << 40)] = 256 << 20
+    max_age_seconds: Annotated[float, Between(1, 31_622_400)] = 86_400.0
+    on_failure: Literal["block", "continue"] = "block"
+    address_key_file: Path | None = None
+
+
+@frozen
 class TenantConfig:
     """How a tenant is known to the destination service; without a subdomain by its id alone."""
 
@@ -223,7 +236,8 @@ class Config:
     The whole file.
 
     `server_name` and `ehlo_name` are None where the host's own name is to be used.  `tenants` holds every tenant
-    that is listened for, written down or not.  `source` is what the file holds where there are workers to be told it.
+    that is listened for, written down or not.  `ledger` is None where there is none.
+    `source` is what the file holds where there are workers to be told it.
     """
 
     path: Path
@@ -238,6 +252,7 @@ class Config:
     pool: PoolConfig = PoolConfig()
     smtp: SMTPConfig = SMTPConfig()
     pop3: POP3Config = POP3Config()
+    ledger: LedgerConfig | None = None
     tenants: Mapping[str, TenantConfig] = Factory(dict)
     listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)

@@ -26,4 +26,4 @@ class SMTPServerFactory(SessionFactory):
 
     def make_session(self) -> SMTPSession:
         """A new session for a new client."""
-        return SMTPSession(self._policy, self._around.upstreams.known)
+        return SMTPSession(self._policy, self._around.upstreams.known, self._around.may_record)

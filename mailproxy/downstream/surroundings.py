@@ -4,13 +4,14 @@ What all sessions of one listener share, and what each of them is given: a way t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
+from mailproxy.ledger.keyed import AddressKey
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
 
@@ -22,6 +23,7 @@ class Upstream(Protocol):
     transport: Any
     login: Any
     reused: bool
+    secured: bool
 
     def hand_over(self, owner: Any, producer: Any) -> None:
         """Octets and the end of the connection are told to `owner` from now on, a full buffer to `producer`."""
@@ -58,6 +60,23 @@ class Upstreams(Protocol):
 
 
 @frozen
+class Book:
+    """
+    The ledger, as the sessions of one listener see it.
+
+    `write` takes the fields of a record, and gives what fires when it is on disk, or None where nobody has to wait for
+    that; `may_record` says whether something may begin that has to be recorded.
+    """
+
+    write: Callable[[bytes], Deferred[None] | None]
+    may_record: Callable[[], bool]
+    now: Callable[[], float]
+    destination: str
+    tenant: str | None
+    key: AddressKey = field(repr=False)
+
+
+@frozen
 class Surroundings:
     """
     What all sessions of one listener share.
@@ -65,7 +84,7 @@ class Surroundings:
     `timeouts` are seconds, one for each wait but that for the login, which has its own.  In a crowd a client has no
     more than `overload_seconds` for each of the two waits before its first command: a handshake, and that command.
     `min_content_rate` is in octets per second, 0 for none.  `server_tls` is needed where `encryption` is anything but
-    plain text.
+    plain text.  `book` is None where there is no ledger.
     """
 
     clock: IReactorTime
@@ -77,6 +96,12 @@ class Surroundings:
     min_content_rate: float = 0.0
     encryption: Encryption = Encryption.PLAINTEXT
     server_tls: IOpenSSLServerConnectionCreator | None = None
+    book: Book | None = None
+
+    @property
+    def may_record(self) -> Callable[[], bool] | None:
+        """Whether the ledger takes another transaction at the moment; None where there is no ledger."""
+        return None if self.book is None else self.book.may_record
 
     def seconds(self, waiting: Waiting, *, hurried: bool) -> float:
         """The bound of a wait that comes before the client's first command."""

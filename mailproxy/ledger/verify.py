@@ -186,7 +186,7 @@ class Verifier:
         expected = self.last.seq + 1
         if record.link.seq == expected and record.prev == self.last.hash:
             assert self._gap is not None
-            what = f"is out of order: record {expected} belongs here, and is {line.file}:{line.number}"
+            what = f"is out of order: record {expected} belongs here, and stands in {line.file}:{line.number}"
             self.problem = Problem(self._gap.file, self._gap.line, what)
 
 

@@ -35,6 +35,7 @@ from mailproxy.session.actions import (
     AbortUpstream,
     Action,
     CloseDownstream,
+    MaildropVisited,
     OpenUpstream,
     SendDownstream,
     SendUpstream,
@@ -44,8 +45,9 @@ from mailproxy.session.actions import (
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.pop3_commands import Commands, Deed, Relay
+from mailproxy.session.pop3_notes import VisitNotes
 from mailproxy.session.pop3_policy import POP3Policy
-from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, failure_line
+from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, UNRECORDED, failure_line
 from mailproxy.session.strangers import is_binary
 from mailproxy.session.wait import Wait
 from mailproxy.wire.lines import LineBuffer
@@ -60,14 +62,22 @@ class POP3Session:
     Decides what follows from each octet of either side; see `session/actions.py` for its owner's part.
 
     `AbortUpstream` can come while the login is still under way, and then means to give it up.
+
+    Args:
+        policy: habits and bounds.
+        may_record: whether the ledger takes another session at the moment; None where there is no ledger.
     """
 
-    def __init__(self, policy: POP3Policy) -> None:
+    def __init__(self, policy: POP3Policy, may_record: Callable[[], bool] | None = None) -> None:
         self.reading = True
         self.reading_upstream = True
         self.conceal: Callable[[bytes], bytes] = bytes
         self._policy = policy
+        self._may_record = may_record
         self._agenda = Agenda()
+        self._notes = VisitNotes()
+        self._asked = False
+        """Whether the mail server was asked for."""
         self._commands = Commands(policy, self._agenda)
         self._turn = Waiting.UPSTREAM_LOGIN
         self._wait = Wait(Waiting.UPSTREAM_LOGIN)
@@ -111,8 +121,15 @@ class POP3Session:
         else:
             self._open()
 
+    def account(self) -> list[MaildropVisited]:
+        """What the ledger has to hear, should the session end now; a client that led to nothing is not worth a word."""
+        return [self._notes.account()] if self._may_record is not None and self._asked else []
+
     def _open(self) -> None:
-        self._upstream_there = True
+        if self._may_record is not None and not self._may_record():
+            self._part(UNRECORDED, "ledger_unavailable")
+            return
+        self._asked = self._upstream_there = True
         self._act(OpenUpstream())
         self._next_turn(Waiting.UPSTREAM_LOGIN)
 
@@ -275,6 +292,7 @@ class POP3Session:
 
     def _relay(self, relay: Relay) -> None:
         self._outstanding = relay.command
+        self._notes.relayed(relay.command)
         self._act(SendUpstream(relay.raw))
         if relay.command.keyword == "QUIT":
             self._lines.take_all()
@@ -304,6 +322,7 @@ class POP3Session:
         except WireError as error:
             self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
+        self._notes.answered(self._outstanding, positive=status.positive)
         self._say(relayed(self.conceal(line)) + b"\r\n")
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
@@ -321,8 +340,10 @@ class POP3Session:
         self._steps += 1
         raw = self._body.feed(chunk)
         if raw:
+            self._notes.body(self._outstanding, len(raw))
             self._say(raw)
         if self._body.ended:
+            self._notes.body_ended(self._outstanding)
             self._next_turn(Waiting.DOWNSTREAM_COMMAND)
             self.receive_upstream(self._body.rest)
 

@@ -25,7 +25,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from mailproxy.errors import MailProxyError, UpstreamTimeout
-from mailproxy.session.actions import AbortDownstream, Action, CloseDownstream, SendDownstream, StartTLS, Waiting
+from mailproxy.session.actions import (
+    AbortDownstream,
+    Action,
+    CloseDownstream,
+    SendDownstream,
+    StartTLS,
+    Transacted,
+    Waiting,
+)
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.reply_queue import Awaited
@@ -34,6 +42,7 @@ from mailproxy.session.smtp_commands import Commands
 from mailproxy.session.smtp_groups import may_run, must_be_silent
 from mailproxy.session.smtp_input import CommandInput, Complaint
 from mailproxy.session.smtp_local import bdat_octets
+from mailproxy.session.smtp_notes import NoNotes, Notes
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import DOWNSTREAM_WAITS, WAITS, Mode, Next, Transaction, Upstream
 from mailproxy.session.smtp_upstream import Line, MailServer
@@ -59,15 +68,22 @@ class SMTPSession:
     Args:
         policy: habits and bounds.
         known: what the mail server has offered lately, where that is known: EHLO is answered with it at once.
+        may_record: whether the ledger takes another transaction at the moment; None where there is no ledger.
     """
 
-    def __init__(self, policy: SMTPPolicy, known: Callable[[], Extensions | None] = _nothing) -> None:
+    def __init__(
+        self,
+        policy: SMTPPolicy,
+        known: Callable[[], Extensions | None] = _nothing,
+        may_record: Callable[[], bool] | None = None,
+    ) -> None:
         self._policy = policy
         self._known = known
         self._agenda = Agenda()
         self._answers = Answers(policy)
         self._replies = self._answers.replies
-        self._server = MailServer(policy, self._answers, self._agenda)
+        notes = NoNotes() if may_record is None else Notes(self._agenda, may_record)
+        self._server = MailServer(policy, self._answers, self._agenda, notes)
         self._commands = self._new_commands(secure=policy.encryption is Encryption.IMPLICIT)
         self._input = CommandInput(policy)
         self._mode = Mode.COMMANDS
@@ -114,6 +130,11 @@ class SMTPSession:
         """Take the next thing to do, or None."""
         return self._agenda.take()
 
+    def account(self) -> list[Transacted]:
+        """What the ledger has to hear of yet, should the session end now."""
+        self._server.notes.break_off()
+        return self._agenda.take_records()
+
     # What the owner tells of the client
 
     def start(self) -> None:
@@ -150,6 +171,7 @@ class SMTPSession:
         self._agenda.report("downstream_tls")
         self._mode = Mode.COMMANDS
         self._input = CommandInput(self._policy)
+        self._server.notes.greeted(b"")
         self._commands = self._new_commands(secure=True)
         self._answers.forgive()
         self._advance()

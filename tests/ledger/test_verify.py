@@ -116,7 +116,7 @@ def test_two_records_that_were_swapped_are_named(one, first):
         found[first], found[first + 1] = found[first + 1], found[first]
 
     change(one, swap)
-    what = f"is out of order: record {first + 1} belongs here, and is {one}:{first + 2}"
+    what = f"is out of order: record {first + 1} belongs here, and stands in {one}:{first + 2}"
     assert at(one.parent) == (one.name, first + 1, what)
 
 

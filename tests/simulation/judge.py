@@ -17,6 +17,7 @@ What must not be, and who looks: here when all is over and in every event that i
     a login is not pressed                               `ledger.Ledger`
     a drain cuts nobody off, and comes to its end        `clients.MailClient.expects_drain`, `operator.Operator`
     another configuration is in use at once, or not      `operator.Operator.reload`
+    what is told of a message is on record for good      `audit.Auditor.look_back`
     where nothing goes wrong, everything goes well       `_sunny`
 """
 
@@ -69,6 +70,7 @@ def look_back(world):
         client.look_back()
     _pop3_quits(world)
     _sunny(world)
+    world.auditor.look_back()
 
 
 def _base_line(world):
