@@ -93,6 +93,9 @@ class Thread:
         self.jobs.append((job, done))
         return done
 
+    def stop(self):
+        """There is nothing that could be stopped."""
+
     def work(self, error=None):
         job, done = self.jobs.pop(0)
         job()
