@@ -91,14 +91,12 @@ def _search(options: argparse.Namespace) -> int:
     wanted: dict[str, Any] = {
         name: getattr(options, name) for name in ("address", "message_id", "since", "until", "tenant", "session")
     }
-    status = _OK
     for line, fits in search(options.files, Question(**wanted, key=options.key_file)):
         if fits:
             _say(line.octets.decode("ascii", "replace") + "\n")
-        else:
+        else:  # what a crash has left, most often; whether that is so, verify says
             _complain(f"{line.file}:{line.number}: is no record of a ledger")
-            status = _WRONG
-    return status
+    return _OK
 
 
 def _say(text: str) -> None:
