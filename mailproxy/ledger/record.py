@@ -95,22 +95,26 @@ def readable(octets: bytes) -> str:
 
 def timestamp(seconds: float) -> str:
     """A time in UTC, `2026-11-21T14:00:17.042Z`."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
+    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
 
 
 def encode(record: Peers) -> bytes:
     """The fields of a record as `chain.seal` wants them: the inside of a JSON object."""
-    fields = {name: getattr(record, name) for name in _names(type(record))}
-    fields |= {"begin": timestamp(record.begin), "end": timestamp(record.end)}
+    fields = {name: getattr(record, name) for name in _NAMES[record.kind]}
+    fields["begin"], fields["end"] = timestamp(record.begin), timestamp(record.end)
     return note(record.kind, **fields)
 
 
 def note(kind: str, **fields: object) -> bytes:
     """The same for any kind of record, such as those that the ledger keeps about itself."""
-    text = json.dumps({"kind": kind, **fields}, separators=(",", ":"), ensure_ascii=True, default=attrs.asdict)
-    return text[1:-1].encode("ascii")
+    return _ENCODER.encode({"kind": kind, **fields})[1:-1].encode("ascii")
 
 
-def _names(kind: type[Peers]) -> list[str]:
-    return [field.name for field in attrs.fields(kind)]
+def _entry(recipient: ForwardPath) -> dict[str, object]:
+    return {"path": recipient.path, "code": recipient.code, "text": recipient.text}
+
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True, default=_entry)
+
+
+_NAMES = {kind.kind: [field.name for field in attrs.fields(kind)] for kind in (Transaction, POP3Session)}
