@@ -383,8 +383,8 @@ class SessionProtocol(ClientConnection):
         self._pump.stop()
         self._waits.stop()
         self._abort_upstream()
-        self._close_account(outcome)
         self._log.ended(outcome)
+        self._close_account(outcome)
 
     def give_up(self) -> None:
         """The client's connection ends now, delivered or not."""

@@ -107,12 +107,20 @@ class Verifier:
 
     def finish(self) -> None:
         """There are no more lines."""
+        if self._debris is not None and self._is_unfinished(self._debris.problem):
+            where, self._debris = self._debris.problem, None
+            self.notes.append(f"{where.file}:{where.line}: a record is being written here, or was when a crash came")
         found = self._gap or (self._debris and self._debris.problem)
         if self.problem is None and found:
             self.problem = found
         if self.problem is None and self._head is not None and self._head.seq > self.last.seq:
             gone = _numbers(self.last.seq + 1, self._head.seq)
             self._wrong(self._at, f"the end is cut off: {gone} missing behind this line, as the head knows")
+
+    def _is_unfinished(self, found: Problem) -> bool:
+        """Whether it is nothing but a last line without end, of which the head does not know yet."""
+        last = (found.file, found.line) == (self._at.file, self._at.number)
+        return last and not self._at.ended and self._head is not None and self._head.seq <= self.last.seq
 
     def _wrong(self, line: Line, what: str) -> None:
         if self.problem is None:

@@ -171,8 +171,8 @@ class SMTPSession:
         self._agenda.report("downstream_tls")
         self._mode = Mode.COMMANDS
         self._input = CommandInput(self._policy)
-        self._server.notes.greeted(b"")
         self._commands = self._new_commands(secure=True)
+        self._server.notes.greeted(b"")
         self._answers.forgive()
         self._advance()
 

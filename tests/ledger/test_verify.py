@@ -226,3 +226,13 @@ def test_a_torn_line_is_only_what_the_recovery_says(one):
     assert problem(one.parent) is None
     one.write_bytes(one.read_bytes().replace(b"torn\n", b"TORN\n"))
     assert at(one.parent) == (one.name, 8, "is no record of a ledger")
+
+
+def test_a_record_that_is_being_written_is_no_fault(one):
+    with one.open("ab") as file:
+        file.write(b'{"seq":8,"prev":')
+    (finding,) = verify([one])
+    assert finding.problem is None
+    assert finding.notes == (f"{one}:8: a record is being written here, or was when a crash came",)
+    (one.parent / "mail.head").unlink()
+    assert at(one.parent) == (one.name, 8, "is cut off in its middle")
