@@ -108,10 +108,10 @@ def test_a_session_is_on_record(site, tmp_path):
     assert (records[1]["tenant"], records[1]["reverse_path"]) == ("acme", "a@b.test")
 
 
-def test_a_ledger_that_cannot_be_written_is_not_ready(site, monkeypatch, logged_failures):
+def test_a_ledger_that_cannot_be_written_is_not_ready(site, logged_failures):
     proxy = site.start(LEDGER, dest='"tcp:1587"')
     assert proxy.ready
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(proxy.audit.clerk._writer, 0)
     proxy.audit.clerk.write(small())
     assert not proxy.ready
     assert proxy.audit.problem == "ledger: No space left on device"

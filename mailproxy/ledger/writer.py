@@ -55,6 +55,8 @@ class Writer:
         """Files that are full, and may not be on disk yet."""
         self.link = START
         """The last record, whole or not."""
+        self.write = os.write
+        """As the system's; a simulation has another disk."""
 
     @property
     def whole(self) -> bool:
@@ -140,7 +142,7 @@ class Writer:
     def flush(self) -> None:
         """What was written in part is whole."""
         while self._rest:
-            written = os.write(self._fd, self._rest)
+            written = self.write(self._fd, self._rest)
             self._rest = self._rest[written:]
             self._size += written
             if not self._rest:
@@ -152,7 +154,7 @@ class Writer:
     def _put(self, fields: bytes, *, before: bytes = b"") -> None:
         line, link = seal(self.link, fields)
         raw = before + line + b"\n"
-        written = os.write(self._fd, raw)
+        written = self.write(self._fd, raw)
         self._size += written
         self.link = link
         self._rest = raw[written:]
@@ -172,7 +174,7 @@ class Writer:
         line, following = seal(link, fields)
         fd = _open(part.path, os.O_WRONLY | os.O_APPEND, empty=True)
         try:
-            written = os.write(fd, line + b"\n")
+            written = self.write(fd, line + b"\n")
             _sync_folder(part.path.parent)
         except BaseException:
             os.close(fd)

@@ -2,6 +2,7 @@
 Ledgers for tests: written by the real writer, and what is left of one when somebody has been at it.
 """
 
+import errno
 import os
 
 from twisted.internet.defer import Deferred
@@ -66,18 +67,16 @@ def small(fields="x"):
 
 
 class Disk:
-    """Stands in for `os.write` on the files of a ledger, and has room for so many octets."""
+    """What a writer writes to: it has room for so many octets."""
 
-    def __init__(self, monkeypatch, room=1 << 30, *, error=28):
+    def __init__(self, writer, room=1 << 30):
         self.room = room
-        self.error = error
-        self._write = os.write
-        monkeypatch.setattr("mailproxy.ledger.writer.os.write", self.write)
+        writer.write = self.write
 
     def write(self, descriptor, octets):
         if self.room <= 0:
-            raise OSError(self.error, os.strerror(self.error))
-        count = self._write(descriptor, octets[: self.room])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        count = os.write(descriptor, octets[: self.room])
         self.room -= count
         return count
 

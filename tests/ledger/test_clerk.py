@@ -198,9 +198,9 @@ def test_who_may_go_on_is_not_kept_by_a_slow_disk(tmp_path, monkeypatch):
 # A disk that is full
 
 
-def test_what_finds_no_room_waits_and_is_written_in_its_order(tmp_path, monkeypatch, said):
+def test_what_finds_no_room_waits_and_is_written_in_its_order(tmp_path, said):
     desk = Desk(tmp_path)
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(desk.clerk._writer, 0)
     assert desk.write("one") is desk.write("two") is None
     assert desk.clerk.problem == "No space left on device"
     assert not desk.clerk.open
@@ -219,9 +219,9 @@ def test_what_finds_no_room_waits_and_is_written_in_its_order(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("room", range(1, 500, 31))
-def test_no_record_is_lost_or_doubled_wherever_the_room_ends(tmp_path, monkeypatch, room):
+def test_no_record_is_lost_or_doubled_wherever_the_room_ends(tmp_path, room):
     desk = Desk(tmp_path, max_octets=900)
-    disk = Disk(monkeypatch, room)
+    disk = Disk(desk.clerk._writer, room)
     for number in range(6):
         desk.write(str(number) * 80)
     disk.room = 1 << 20
@@ -232,9 +232,9 @@ def test_no_record_is_lost_or_doubled_wherever_the_room_ends(tmp_path, monkeypat
     desk.stop()
 
 
-def test_who_may_go_on_goes_on(tmp_path, monkeypatch):
+def test_who_may_go_on_goes_on(tmp_path):
     desk = Desk(tmp_path, block=False)
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(desk.clerk._writer, 0)
     assert desk.write("one") is None
     assert desk.clerk.problem is not None
     assert desk.clerk.open
@@ -246,7 +246,7 @@ def test_who_may_go_on_goes_on(tmp_path, monkeypatch):
 def test_it_is_said_again_with_what_waits_and_what_is_lost(tmp_path, monkeypatch, said):
     monkeypatch.setattr(module, "MAX_WAITING_RECORDS", 2)
     desk = Desk(tmp_path)
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(desk.clerk._writer, 0)
     for number in range(5):
         desk.write(str(number))
     for _ in range(int(ALARM_SECONDS / RETRY_SECONDS)):
@@ -265,7 +265,7 @@ def test_it_is_said_again_with_what_waits_and_what_is_lost(tmp_path, monkeypatch
 def test_the_room_for_what_waits_is_bounded_in_octets(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MAX_WAITING_OCTETS", 1000)
     desk = Desk(tmp_path)
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(desk.clerk._writer, 0)
     desk.write("x" * 700)
     desk.write("y" * 700)
     desk.write("z")  # there would be room, but the order of what is known to be there is kept
@@ -275,9 +275,9 @@ def test_the_room_for_what_waits_is_bounded_in_octets(tmp_path, monkeypatch):
     assert desk.records[-1]["records"] == 2
 
 
-def test_many_that_waited_are_written_part_by_part(tmp_path, monkeypatch):
+def test_many_that_waited_are_written_part_by_part(tmp_path):
     desk = Desk(tmp_path, fsync="never")
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(desk.clerk._writer, 0)
     for number in range(1200):
         desk.write(str(number))
     disk.room = 1 << 30
@@ -301,9 +301,9 @@ def test_a_folder_that_is_not_there_yet_is_waited_for(tmp_path, said):
     desk.stop()
 
 
-def test_what_could_not_be_written_at_the_end_is_counted(tmp_path, monkeypatch, said):
+def test_what_could_not_be_written_at_the_end_is_counted(tmp_path, said):
     desk = Desk(tmp_path)
-    Disk(monkeypatch, 0)
+    Disk(desk.clerk._writer, 0)
     desk.write("one")
     assert desk.clerk.stop().called
     assert said(LogLevel.critical)[-1] == (

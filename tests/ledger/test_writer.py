@@ -176,11 +176,11 @@ def sound_but_for_missing(folder, missing):
     return finding
 
 
-def test_a_crash_within_a_write_is_no_loss_that_the_head_knows_of(tmp_path, monkeypatch):
+def test_a_crash_within_a_write_is_no_loss_that_the_head_knows_of(tmp_path):
     """The head is written behind the record."""
     book = writer(tmp_path)
     book.append(small("one"))
-    disk = Disk(monkeypatch, room=30)
+    disk = Disk(book, room=30)
     book.append(small("two"))
     assert not book.whole
     book.close()
@@ -249,10 +249,10 @@ def test_an_empty_file_of_a_crash_is_used(tmp_path):
 
 
 @pytest.mark.parametrize("room", [0, 1, 50, 150])
-def test_a_record_that_was_written_in_part_is_completed(tmp_path, monkeypatch, room):
+def test_a_record_that_was_written_in_part_is_completed(tmp_path, room):
     book = writer(tmp_path)
     book.append(small("one"))
-    disk = Disk(monkeypatch, room)
+    disk = Disk(book, room)
     if room:
         book.append(small("two"))
     else:
@@ -269,10 +269,10 @@ def test_a_record_that_was_written_in_part_is_completed(tmp_path, monkeypatch, r
     sound(tmp_path)
 
 
-def test_another_file_that_finds_no_room_does_not_cost_a_record(tmp_path, monkeypatch):
+def test_another_file_that_finds_no_room_does_not_cost_a_record(tmp_path):
     book = writer(tmp_path, max_octets=600)
     book.append(small("one" * 80))
-    disk = Disk(monkeypatch, 0)
+    disk = Disk(book, 0)
     for _ in range(3):
         with pytest.raises(OSError, match="No space"):
             book.append(small("two" * 80))

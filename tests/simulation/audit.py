@@ -4,7 +4,9 @@ The ledger of a world: most worlds have one, and what stands in it is held again
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections import Counter
 from hashlib import sha256
@@ -18,6 +20,8 @@ from mailproxy.ledger.keyed import NO_KEY, AddressKey
 from mailproxy.ledger.verify import verify
 from tests.simulation.mail import normalized, octets_of
 from tests.simulation.site import TENANTS
+
+FOREVER = 1e9
 
 NOON = 1_795_262_400.0
 """When worlds begin, in seconds since 1970."""
@@ -39,6 +43,9 @@ class Auditor:
         self._key = AddressKey(_KEY) if self._random.random() < 0.3 else NO_KEY
         self._is_kept = self._random.random() < 0.8
         self._fsync = self._random.choice(("always", "always", "interval", "never"))
+        began = self._random.uniform(0, 60) if world.plan.trouble and self._random.random() < 0.3 else FOREVER
+        self._outage = began, began + self._random.uniform(0, 200)
+        """From when to when the ledger's disk is full."""
         self.durable = 0
         """Octets of the ledger that are on disk."""
         self.began = set()
@@ -66,9 +73,24 @@ class Auditor:
         """In the place of `audit.audit_of`."""
         if config.ledger is None:
             return None
-        return Audit(
-            config.ledger, reactor, lambda _: Disk(self._world, self, self._random), lambda: NOON + reactor.seconds()
-        )
+        disk = Disk(self._world, self, self._random)
+        self._audit = Audit(config.ledger, reactor, lambda _: disk, lambda: NOON + reactor.seconds())
+        self._audit.clerk._writer.write = self._write
+        return self._audit
+
+    def _write(self, descriptor, octets):
+        """As `os.write`: while the disk is full there is room for a part of it, or for nothing."""
+        began, ended = self._outage
+        if not began <= self._world.reactor.seconds() < ended:
+            return os.write(descriptor, octets)
+        if len(octets) > 1 and self._random.random() < 0.1:
+            return os.write(descriptor, octets[: self._random.randrange(1, len(octets))])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    @property
+    def _was_full(self):
+        """Whether the disk is full, or has been."""
+        return self._world.reactor.seconds() >= self._outage[0]
 
     # What happens
 
@@ -78,7 +100,7 @@ class Auditor:
     def sees_success(self, path):
         """A client is told so: where `fsync` is "always", that is on disk already."""
         self.taken[path] += 1
-        if self._is_kept and self._fsync == "always":
+        if self._is_kept and self._fsync == "always" and not self._was_full:
             place = self._octets().find(b'"reverse_path":"%b"' % self._key.hide(path.decode()).encode())
             if not 0 <= place < self.durable:
                 self._world.forbid(f"a client is told that {path!r} is taken, and that is not on disk")
@@ -102,6 +124,8 @@ class Auditor:
         for finding in verify(self._paths()):
             if finding.problem is not None:
                 self._world.forbid(f"the ledger is not whole: {finding.problem}")
+        if self._audit.clerk.problem is not None:
+            return  # the end came when there was no room yet, and what waited is lost
         records = [json.loads(line) for line in self._octets().splitlines()]
         self._transactions([each for each in records if each["kind"] == "transaction"])
         self._visits([each for each in records if each["kind"] == "pop3"])

@@ -61,9 +61,9 @@ class World:
     def __init__(self, seed, config, *, last_events=LAST_EVENTS):
         self.seed = seed
         self.random = Random(seed)
+        self.plan = plan.make(self.random)
         self.auditor = Auditor(self, config.path.parent)
         config = attrs.evolve(config, ledger=self.auditor.config())
-        self.plan = plan.make(self.random)
         self.places = {place.owner: place for place in self.plan.places}
         """What is listened for now, by owner."""
         settings = self.plan.settings(config)
