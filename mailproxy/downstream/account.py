@@ -47,6 +47,10 @@ class Account:
             self._client = _client(transport, secure=secure)
         self._route = {} if upstream is None else _route(upstream)
 
+    def secured(self, transport: Any) -> None:
+        """The client speaks through TLS from now on."""
+        self._client = _client(transport, secure=True)
+
     def met(self, upstream: Upstream) -> None:
         """The session has this connection to a mail server from now on."""
         self._route = _route(upstream)

@@ -113,6 +113,8 @@ class SessionProtocol(ClientConnection):
         self.transport.registerProducer(self._to_downstream, True)
         self._govern()
         begun, self._begun = self._begun, True
+        if begun and self._account is not None:
+            self._account.secured(self.transport)
         self._tell(self._session.downstream_secured if begun else self._session.start)
 
     def handshake_failed(self, sentence: str) -> None:

@@ -83,6 +83,33 @@ class MessageIDFinder:
             self._kept = last if len(last) < len(b"message-id:") else _OTHER + last[-3:]
 
 
+class ContentNotes:
+    """What goes to the mail server as mail data."""
+
+    def __init__(self) -> None:
+        self._hash = sha256()
+        self._unstuffer = Unstuffer()
+        self._finder = MessageIDFinder()
+        self.octets = 0
+
+    def feed(self, raw: bytes) -> None:
+        """The next piece."""
+        octets = self._unstuffer.feed(raw)
+        self._hash.update(octets)
+        self.octets += len(octets)
+        self._finder.feed(octets)
+
+    @property
+    def message_id(self) -> bytes | None:
+        """The first Message-ID, if there was one so far."""
+        return self._finder.found
+
+    @property
+    def digest(self) -> str:
+        """The hash of what there was so far."""
+        return self._hash.hexdigest()
+
+
 class State(Enum):
     """How far a transaction is."""
 
@@ -166,15 +193,9 @@ class Notes(NoNotes):
         self._recipients: list[Recipient] = []
         self._unanswered: list[int] = []
         self._room = MAX_NOTED_OCTETS
-        self._left_out = self._octets = 0
+        self._left_out = 0
         self._last: tuple[int, bytes, bool] | None = None
-        self._forget_content()
-
-    def _forget_content(self) -> None:
-        self._hash = sha256()
-        self._unstuffer = Unstuffer()
-        self._finder = MessageIDFinder()
-        self._octets = 0
+        self._content: ContentNotes | None = None
 
     def greeted(self, name: bytes) -> None:
         """The client has given its name, or has not any more."""
@@ -222,14 +243,12 @@ class Notes(NoNotes):
     def content_begins(self) -> None:
         """The mail server wants the content; what it has said to another DATA before does not count."""
         self._last = None
-        self._forget_content()
+        self._content = ContentNotes()
 
     def content(self, raw: bytes) -> None:
         """A piece of it went to the mail server."""
-        octets = self._unstuffer.feed(raw)
-        self._hash.update(octets)
-        self._octets += len(octets)
-        self._finder.feed(octets)
+        if self._content is not None:
+            self._content.feed(raw)
 
     def committed(self) -> None:
         """And so did the final dot."""
@@ -261,15 +280,16 @@ class Notes(NoNotes):
 
     def _told(self, ending: str) -> Transacted:
         code, text, upstream_said_so = self._last or (None, b"", False)
+        content = self._content
         return Transacted(
             ending=ending,
             ehlo=self._ehlo,
             reverse_path=self._path,
             recipients=tuple(self._recipients),
             left_out=self._left_out,
-            octets=self._octets,
-            message_id=self._finder.found,
-            sha256=self._hash.hexdigest() if self._state is State.COMMITTED else None,
+            octets=0 if content is None else content.octets,
+            message_id=None if content is None else content.message_id,
+            sha256=content.digest if content is not None and self._state is State.COMMITTED else None,
             code=code,
             text=text,
             upstream_said_so=upstream_said_so,

@@ -1,12 +1,17 @@
 """What the owner of a session tells the ledger, and what waits for it."""
 
 import json
+from functools import cache
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 
 from mailproxy.downstream.surroundings import Book
 from mailproxy.ledger.keyed import NO_KEY, AddressKey
+from mailproxy.sandbox.pki import Authority
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.pop3 import POP3Session
 from mailproxy.session.pop3_policy import POP3Policy
@@ -14,7 +19,7 @@ from mailproxy.session.smtp import SMTPSession
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.pop3 import POP3Capabilities
 from mailproxy.wire.smtp import Extensions
-from tests.downstream.test_protocol_tls import OFFERED, TLSClient, connect
+from tests.downstream.test_protocol_tls import Creator, TLSClient, connect, surroundings
 
 NOON = 1_795_262_400.0
 OFFER = Extensions(b"mail.test", {})
@@ -159,16 +164,59 @@ def test_hidden_addresses(benches):
     assert ledger.one["forward_paths"] == [{"path": KEY.hide("b@y"), "code": 550, "text": f"<{KEY.hide('b@y')}>: no"}]
 
 
-def test_tls_with_the_client(benches):
-    ledger = Ledger()
-    bench = smtp(benches, ledger, around=OFFERED["around"], encryption=Encryption.OFFERED)
-    client = TLSClient(b"MAIL FROM:<a@x>\r\n", go_ahead=b"220 2.0.0 Ready to start TLS\r\n", first=b"STARTTLS\r\n")
+@cache
+def contexts():
+    """A server's that wants certificates, and a client's that has one."""
+    issued = Authority.create().issue("robot.test")
+    server, client = SSL.Context(SSL.TLS_SERVER_METHOD), SSL.Context(SSL.TLS_CLIENT_METHOD)
+    for context in (server, client):
+        context.use_certificate(x509.load_pem_x509_certificate(issued.certificate_pem))
+        context.use_privatekey(load_pem_private_key(issued.key_pem, None))
+    server.set_verify(SSL.VERIFY_PEER, lambda *_: True)
+    return server, client
+
+
+class CertifiedClient(TLSClient):
+    def start(self):
+        self.transport.startTLS(Creator(contexts()[1]))
+        self.transport.write(self.words)
+
+
+def secured(benches, ledger, words):
+    around = surroundings(Encryption.OFFERED, Creator(contexts()[0]))
+    bench = smtp(benches, ledger, around=around, encryption=Encryption.OFFERED)
+    client = words(b"MAIL FROM:<a@x>\r\n", go_ahead=b"220 2.0.0 Ready to start TLS\r\n", first=b"STARTTLS\r\n")
     connect(bench, client)
     client.transport.abortConnection()
     bench.run()
+    return ledger.one
+
+
+def test_tls_with_the_client(benches):
+    record = secured(benches, Ledger(), TLSClient)
+    assert record["client_tls"].startswith("TLSv1.")
+    assert record["client_cipher"]
+    assert record["client_certificate"] is None
+
+
+def test_the_certificate_of_the_client(benches):
+    record = secured(benches, Ledger(), CertifiedClient)
+    assert "robot.test" in record["client_certificate"]
+
+
+def test_tls_that_begins_behind_the_login_of_pop3(benches):
+    ledger = Ledger()
+    policy = POP3Policy(encryption=Encryption.OFFERED)
+    around = {**surroundings(Encryption.OFFERED), "book": ledger.book()}
+    bench = ledger.bench = benches(lambda: POP3Session(policy, lambda: ledger.open), around=around)
+    client = connect(bench, TLSClient(go_ahead=b"+OK begin TLS\r\n", first=b"STLS\r\n"))
+    _, stream = bench.let_in(POP3Capabilities({}, logged_in=True))
+    client.go_ahead = b"+OK ready\r\n+OK begin TLS\r\n"
+    bench.run()
+    assert stream.transport is not None
+    client.transport.abortConnection()
+    bench.run()
     assert ledger.one["client_tls"].startswith("TLSv1.")
-    assert ledger.one["client_cipher"]
-    assert ledger.one["client_certificate"] is None
 
 
 # What waits until it is on disk
