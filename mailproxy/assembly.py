@@ -20,6 +20,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
+from mailproxy.audit import Audit
 from mailproxy.checks import ServerTLS, trust_of
 from mailproxy.config import ListenerTLSConfig, TrustConfig
 from mailproxy.config.rules import LOCAL
@@ -135,10 +136,14 @@ class Assembly:
         tools: to make them with.
         rooms: of the whole process.
         is_ours: whether an address that we connected to, from another, is one of our own listeners.
+        audit: of the whole process, or None.
     """
 
-    def __init__(self, tools: Tools, rooms: Rooms, is_ours: Callable[[Any, Any], bool]) -> None:
+    def __init__(
+        self, tools: Tools, rooms: Rooms, is_ours: Callable[[Any, Any], bool], audit: Audit | None = None
+    ) -> None:
         self._tools = tools
+        self._audit = audit
         self._reactor = tools.reactor
         self._is_ours = is_ours
         self.farewells = Farewells()
@@ -183,6 +188,7 @@ class Assembly:
             server_tls=None if recipe.tls is None else self._server_tls.take((recipe.tls, recipe.tls_where), end),
             balancers=None if recipe.header is None else _balancers(recipe.header),
             introduce=upstreams.introduce if introduces and isinstance(upstreams, Direct) else None,
+            book=None if self._audit is None else self._audit.book(recipe.identity),
         )
 
     def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Way:

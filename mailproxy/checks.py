@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mailproxy.admin.guard import make_guard
+from mailproxy.audit import problems_of_ledger
 from mailproxy.config import Config, ListenerTLSConfig, TrustConfig
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import InheritedEndpoint, endpoint_of
@@ -47,6 +48,7 @@ def _problems_of_files(config: Config, reactor: Any, server_tls: ServerTLS) -> I
     yield from _problems_of_listener_tls(config, reactor, server_tls)
     yield from problems_of_services(config)
     yield from _problems_of_admin(config, reactor)
+    yield from problems_of_ledger(config)
 
 
 def _problems_of_listener_tls(config: Config, reactor: Any, server_tls: ServerTLS) -> Iterator[str]:

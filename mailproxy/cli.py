@@ -27,8 +27,15 @@ def _check(arguments: list[str]) -> int:
     return main(arguments)
 
 
+def _ledger(arguments: list[str]) -> int:
+    from mailproxy.ledger.commands import run  # noqa: PLC0415 - as above
+
+    return run(arguments)
+
+
 COMMANDS: dict[str, Command] = {
     "check": Command("try every destination, and explain what goes wrong", _check),
+    "ledger": Command("verify and search the audit ledger", _ledger),
 }
 
 

@@ -46,6 +46,10 @@ class Watched(Protocol):
         """Whether the end has begun."""
 
     @property
+    def unrecorded(self) -> str | None:
+        """Why the ledger keeps clients away, if it does."""
+
+    @property
     def sessions(self) -> int:
         """How many clients have a place."""
 
@@ -104,6 +108,7 @@ class Overview:
             config_path=str(proxy.config.path),
             config_since=proxy.config_since,
             complaints=tuple(proxy.complaints),
+            unrecorded=proxy.unrecorded,
         )
 
     def _samples(self) -> Mapping[Hashable, Sample]:

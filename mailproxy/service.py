@@ -28,6 +28,7 @@ from twisted.python.failure import Failure
 from mailproxy import names
 from mailproxy.admin.endpoint import Admin, descriptors
 from mailproxy.assembly import Assembly, Tools
+from mailproxy.audit import audit_of, stopped
 from mailproxy.checks import ServerTLS, problems_for_start, problems_of_all
 from mailproxy.config import Config
 from mailproxy.downstream.rooms import MAX_TURNED_AWAY, Rooms
@@ -123,7 +124,9 @@ class Proxy(Service):
         self.complaints: Sequence[str] = ()
         """What keeps the configuration file, as it is now, from being used."""
         self._rooms = Rooms()
-        self._assembly = Assembly(tools, self._rooms, self._is_ours)
+        self.audit = audit_of(config, tools.reactor)
+        """The ledger, from the start to the end; None where there is none."""
+        self._assembly = Assembly(tools, self._rooms, self._is_ours, self.audit)
         self.listeners = [self._listener(self._assembly.keeper(order)) for order in orders(config, own_names())]
         self._prepared: _Prepared | None = None
         self._ending: list[Drain] = []
@@ -140,8 +143,13 @@ class Proxy(Service):
 
     @property
     def ready(self) -> bool:
-        """Whether clients are welcome: every port is bound, and the end has not begun."""
-        return self.bound and not self.stopping
+        """Whether clients are welcome: every port is bound, the ledger can be written, and the end has not begun."""
+        return self.bound and self.unrecorded is None and not self.stopping
+
+    @property
+    def unrecorded(self) -> str | None:
+        """Why the ledger keeps clients away, if it does."""
+        return None if self.audit is None else self.audit.problem
 
     @property
     def sessions(self) -> int:
@@ -164,6 +172,12 @@ class Proxy(Service):
         if problems:
             raise SystemExit(1)
         self.bound = True
+
+    def startService(self) -> None:
+        """The ledger goes on: not before, because only now the process is the user that it will be."""
+        super().startService()
+        if self.audit is not None:
+            self.audit.start()
 
     def reload(self, config: Config) -> Deferred[list[str]]:
         """
@@ -250,6 +264,7 @@ class Proxy(Service):
         farewells = self._assembly.farewells
         await self._pause.wait(FAREWELL_SECONDS, farewells.all_gone())
         farewells.abort()
+        await stopped(self.audit)
         await Pause(self._tools.reactor).wait(_CLOSE_PORT_SECONDS, self._admin.close())
 
     async def _end(self, listeners: Sequence[Listener]) -> None:
@@ -319,9 +334,12 @@ class _Prepared:
 
 def problems_of_change(before: Config, after: Config) -> list[str]:
     """What keeps a process that runs with the one configuration from going over to the other."""
-    if before.workers == after.workers:
-        return []
-    return [f"{after.path}: workers: {before.workers} are running, and a change needs a restart"]
+    problems = []
+    if before.workers != after.workers:
+        problems.append(f"{after.path}: workers: {before.workers} are running, and a change needs a restart")
+    if before.ledger != after.ledger:
+        problems.append(f"{after.path}: ledger: a change needs a restart")
+    return problems
 
 
 def _admin_where(config: Config) -> str:

@@ -18,6 +18,7 @@ from mailproxy.config import (
     Config,
     DestinationConfig,
     HoldOffConfig,
+    LedgerConfig,
     LimitsConfig,
     ListenerTLSConfig,
     LogConfig,
@@ -56,6 +57,7 @@ TABLES = {
     "`[log]`": LogConfig,
     "`[metrics]`": MetricsConfig,
     "`[admin]`": AdminConfig,
+    "`[ledger]`": LedgerConfig,
     "`[tenants.NAME]`": TenantConfig,
     "`[listener_tls.NAME]`": ListenerTLSConfig,
     "`[[listener_tls.NAME.certificates]]`": CertificateConfig,
@@ -76,7 +78,7 @@ PLAIN = {
     tuple[Domain, ...]: "list of host names",
     Place: "endpoint",
 }
-TOGETHER = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "log", "metrics", "admin")
+TOGETHER = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "log", "metrics", "admin", "ledger")
 """Tables of which there is one."""
 NOT_KEYS = {
     "path",
@@ -91,6 +93,7 @@ NOT_KEYS = {
     "log",
     "metrics",
     "admin",
+    "ledger",
     "tenants",
     "listener_tls",
     "destination_services",

@@ -96,6 +96,8 @@ def test_every_configuration_on_a_page_can_be_used_with_the_files_beside_it(each
         _write_certificates(table)
     if judged.admin is not None and judged.admin.token_file is not None:
         judged.admin.token_file.write_text("a-token-of-the-operator")
+    if judged.ledger is not None:
+        judged.ledger.path.parent.mkdir()
     assert service.check(load(config)) == []
 
 

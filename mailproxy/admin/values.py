@@ -17,7 +17,8 @@ class Process:
     """
     The process as a whole.
 
-    `complaints` is what keeps a changed configuration from being used; `max_sessions` 0 is no limit.
+    `complaints` is what keeps a changed configuration from being used; `max_sessions` 0 is no limit; `unrecorded` is
+    why the ledger keeps clients away.
     """
 
     version: str
@@ -30,6 +31,7 @@ class Process:
     config_path: str
     config_since: float
     complaints: tuple[str, ...] = ()
+    unrecorded: str | None = None
 
 
 @frozen
@@ -69,6 +71,8 @@ class Picture:
             return ("draining: mailproxy is being stopped",)
         if not process.bound:
             return ("starting: the ports are not bound yet",)
+        if process.unrecorded is not None:
+            return (process.unrecorded,)
         closed = [f"{row.label}: not listening" for row in self.rows if not row.listening]
         return tuple(closed)
 

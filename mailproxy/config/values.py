@@ -200,6 +200,19 @@ class AdminConfig:
 
 
 @frozen
+class LedgerConfig:
+    """The audit ledger: where it is, how surely it is written, and what follows when it cannot be."""
+
+    path: Path
+    fsync: Literal["always", "interval", "never"] = "always"
+    fsync_seconds: Seconds = 1.0
+    max_octets: Annotated[int, Between(65_536, 1 << 40)] = 256 << 20
+    max_age_seconds: Annotated[float, Between(1, 31_622_400)] = 86_400.0
+    on_failure: Literal["block", "continue"] = "block"
+    address_key_file: Path | None = None
+
+
+@frozen
 class TenantConfig:
     """How a tenant is known to the destination service; without a subdomain by its id alone."""
 
@@ -271,8 +284,8 @@ class Config:
     """
     The whole file.
 
-    `server_name` and `ehlo_name` are None where the host's own name is to be used, `admin` where there is no such
-    endpoint.  `tenants` holds every tenant that is listened for, written down or not.  `source` is what the file holds
+    `server_name` and `ehlo_name` are None where the host's own name is to be used, `admin` and `ledger` where there is
+    none.  `tenants` holds every tenant that is listened for, written down or not.  `source` is what the file holds
     where there are workers to be told it.
     """
 
@@ -291,6 +304,7 @@ class Config:
     log: LogConfig = LogConfig()
     metrics: MetricsConfig = MetricsConfig()
     admin: AdminConfig | None = None
+    ledger: LedgerConfig | None = None
     tenants: Mapping[str, TenantConfig] = Factory(dict)
     listener_tls: Mapping[str, ListenerTLSConfig] = Factory(dict)
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)

@@ -26,4 +26,4 @@ class POP3ServerFactory(SessionFactory):
 
     def make_session(self) -> POP3Session:
         """A new session for a new client."""
-        return POP3Session(self._policy, self.log.counters.replies)
+        return POP3Session(self._policy, self.log.counters.replies, may_record=self._around.may_record)

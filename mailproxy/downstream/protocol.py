@@ -13,6 +13,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from mailproxy.downstream.account import Account
 from mailproxy.downstream.connection import ClientConnection
 from mailproxy.downstream.pump import Pump
 from mailproxy.downstream.surroundings import Surroundings, Upstream
@@ -33,6 +34,8 @@ from mailproxy.session.actions import (
     SendUpstream,
     Session,
     StartTLS,
+    Transacted,
+    TransactionBegun,
     Waiting,
 )
 from mailproxy.wire.introduction import Introduction
@@ -45,6 +48,9 @@ _SESSION = "the session"
 
 _OTHERS = "the others"
 """Who holds it while it is their turn."""
+
+_LEDGER = "the ledger"
+"""Who holds it while a record goes to disk."""
 
 
 class TurnChanged(Protocol):
@@ -94,6 +100,7 @@ class SessionProtocol(ClientConnection):
             first = Waiting.DOWNSTREAM_FIRST_COMMAND
             self._timeouts = {**around.timeouts, first: around.seconds(first, hurried=True)}
         self._pump = Pump(around.clock)
+        self._account = None if around.book is None else Account(around.book, log.id)
         self._begun = False
         self._ended = False
 
@@ -114,6 +121,8 @@ class SessionProtocol(ClientConnection):
         self.transport.registerProducer(self._to_downstream, True)
         self._govern()
         begun, self._begun = self._begun, True
+        if begun and self._account is not None:
+            self._account.secured(self.transport)
         self._tell(self._session.downstream_secured if begun else self._session.start)
 
     def handshake_failed(self, sentence: str) -> None:
@@ -169,6 +178,8 @@ class SessionProtocol(ClientConnection):
         self._log.opened(secured=upstream.secured)
         self._to_upstream = self._backpressure(self._upstream_stalled)
         self._upstream_intake = Intake(upstream.transport)
+        if self._account is not None:
+            self._account.met(upstream)
         self._govern()
         self._obey(upstream.login.destination.timeouts)
         self._log.quote = upstream.quoted
@@ -255,6 +266,8 @@ class SessionProtocol(ClientConnection):
 
     def _open_upstream(self, action: OpenUpstream) -> None:
         self._log.opening()
+        if self._account is not None and not self._account.open:
+            self._begin_account()
         opening = self._opening = self._ask_for_upstream(fresh=action.fresh)
         opening.addCallbacks(self._opened, self._not_opened)
         opening.addErrback(self._opening_crashed)
@@ -310,6 +323,37 @@ class SessionProtocol(ClientConnection):
 
     def _report(self, action: Report) -> None:
         self._log.report(action.event, action.fields)
+
+    # The ledger
+
+    def _begin_account(self, _action: TransactionBegun | None = None) -> None:
+        assert self._account is not None, "there is a ledger"
+        transport = self.transport if self._connected else None
+        self._account.begun(transport, self._upstream, secure=self._over_tls)
+
+    def _transacted(self, action: Transacted) -> None:
+        """What a client is told of a message that was taken, waits until that is on record for good."""
+        assert self._account is not None, "there is a ledger"
+        durable = self._account.transacted(action)
+        if durable is not None and not durable.called:
+            self._pump.held = True
+            self._intake.hold(_LEDGER)
+            durable.addCallback(self._recorded)
+
+    def _close_account(self, outcome: str) -> None:
+        """What was under way is told of; this must not keep anything from its end."""
+        account, self._account = self._account, None
+        if account is not None:
+            try:
+                account.ended(self._session.account(), outcome)
+            except Exception:  # noqa: BLE001 - whatever it was: both legs have to end
+                self._log.crashed()
+
+    def _recorded(self, _: object) -> None:
+        self._pump.held = False
+        if not self._ended:
+            self._intake.release(_LEDGER)
+            self._tell(_nothing)
 
     # Ends
 
@@ -370,6 +414,7 @@ class SessionProtocol(ClientConnection):
         self._waits.stop()
         self._abort_upstream()
         self._log.ended(outcome, spoken=self._session.has_spoken)
+        self._close_account(outcome)
 
     def give_up(self) -> None:
         """The client's connection ends now, delivered or not."""
@@ -449,4 +494,6 @@ _DEEDS: Mapping[type[Action], Callable[[SessionProtocol, Any], None]] = {
     CloseDownstream: SessionProtocol._close_downstream,
     AbortDownstream: SessionProtocol._abort_downstream,
     Report: SessionProtocol._report,
+    TransactionBegun: SessionProtocol._begin_account,
+    Transacted: SessionProtocol._transacted,
 }

@@ -32,6 +32,8 @@ class Pump:
         self._next = Deadline(clock)
         self._running = False
         self._stopped = False
+        self.held = False
+        """Nothing is carried out: what is next has to wait for something else."""
         self.in_line = False
         """There may be more to do, and it is the others' turn."""
 
@@ -50,7 +52,7 @@ class Pump:
         self._running = True
         try:
             left = MOST_AT_ONCE
-            while left and (action := take()) is not None:
+            while left and not self.held and (action := take()) is not None:
                 deeds[type(action)](owner, action)
                 left -= 1
         finally:

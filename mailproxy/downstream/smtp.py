@@ -26,4 +26,5 @@ class SMTPServerFactory(SessionFactory):
 
     def make_session(self) -> SMTPSession:
         """A new session for a new client."""
-        return SMTPSession(self._policy, self._around.upstreams.known, self.log.counters.replies)
+        known, counts = self._around.upstreams.known, self.log.counters.replies
+        return SMTPSession(self._policy, known, counts, may_record=self._around.may_record)

@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
 from mailproxy.downstream.balancers import Balancers
+from mailproxy.ledger.keyed import AddressKey
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
 from mailproxy.wire.introduction import Introduction
@@ -61,6 +62,23 @@ class Upstreams(Protocol):
 
 
 @frozen
+class Book:
+    """
+    The ledger, as the sessions of one listener see it.
+
+    `write` takes the fields of a record, and gives what fires when it is on disk, or None where nobody has to wait for
+    that; `may_record` says whether something may begin that has to be recorded.
+    """
+
+    write: Callable[[bytes], Deferred[None] | None]
+    may_record: Callable[[], bool]
+    now: Callable[[], float]
+    destination: str
+    tenant: str | None
+    key: AddressKey = field(repr=False)
+
+
+@frozen
 class Surroundings:
     """
     What all sessions of one listener share.
@@ -69,7 +87,8 @@ class Surroundings:
     more than `overload_seconds` for each of the two waits before its first command: a handshake, and that command.
     `min_content_rate` is in octets per second, 0 for none.  `server_tls` is needed where `encryption` is anything but
     plain text.  Where there are `balancers`, a PROXY header comes first.  `introduce` opens an `Upstream`
-    that is told of the client, and is None where `upstreams` does: nothing is said then.
+    that is told of the client, and is None where `upstreams` does: nothing is said then.  `book` is None where there
+    is no ledger.
     """
 
     clock: IReactorTime
@@ -83,6 +102,12 @@ class Surroundings:
     server_tls: IOpenSSLServerConnectionCreator | None = None
     balancers: Balancers | None = None
     introduce: Callable[[Introduction], Deferred[Any]] | None = None
+    book: Book | None = None
+
+    @property
+    def may_record(self) -> Callable[[], bool] | None:
+        """Whether the ledger takes another transaction at the moment; None where there is no ledger."""
+        return None if self.book is None else self.book.may_record
 
     def seconds(self, waiting: Waiting, *, hurried: bool) -> float:
         """The bound of a wait that comes before the client's first command."""

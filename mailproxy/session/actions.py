@@ -8,7 +8,7 @@ A session decides, its owner has the sockets and the clock.  After every input t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Protocol
 
@@ -118,6 +118,60 @@ class Report:
     fields: dict[str, object]
 
 
+@frozen
+class TransactionBegun:
+    """A mail transaction begins, and `Transacted` will tell of it."""
+
+
+@frozen
+class Recipient:
+    """A forward-path as the client gave it, and the reply to it; `code` is None where none came."""
+
+    path: bytes
+    code: int | None
+    text: bytes
+
+
+@frozen
+class Transacted:
+    """
+    A mail transaction is over; whoever hears of it has `Recipient.path` and the like as they were sent.
+
+    `ending` is "accepted", "rejected", "aborted" or "unknown".  `left_out` recipients found no room.  `octets` and
+    `sha256` are of the content as it went to the mail server, without stuffed dots; `sha256` is None where it has no
+    end.  `code` and `text` are the reply that decided it, None where there was none; it is the mail server's where
+    `upstream_said_so`.
+    """
+
+    ending: str
+    ehlo: bytes
+    reverse_path: bytes
+    recipients: tuple[Recipient, ...]
+    left_out: int
+    octets: int
+    message_id: bytes | None
+    sha256: str | None
+    code: int | None
+    text: bytes
+    upstream_said_so: bool
+
+
+@frozen
+class MaildropVisited:
+    """
+    What was done in a session of POP3.  `user` is who the client has said it is, where that went to the mail server.
+
+    `octets` are those of the messages retrieved, as they went to the client.  `committed` says whether the mail server
+    has carried out the deletions, None where that is not known.
+    """
+
+    user: bytes | None
+    retrieved: int
+    deleted: int
+    committed: bool | None
+    octets: int
+
+
 Action = (
     SendDownstream
     | SendUpstream
@@ -128,6 +182,8 @@ Action = (
     | CloseDownstream
     | AbortDownstream
     | Report
+    | TransactionBegun
+    | Transacted
 )
 
 
@@ -217,3 +273,6 @@ class Session(Protocol):
 
     def next_action(self) -> Action | None:
         """Take the next thing to do, or None."""
+
+    def account(self) -> Sequence[Transacted | MaildropVisited]:
+        """What the ledger has to hear of yet, should the session end now; nothing more is said of it then."""

@@ -4,7 +4,7 @@ What a session has decided and its owner has not carried out yet.
 
 from __future__ import annotations
 
-from mailproxy.session.actions import Action, Report, SendUpstream
+from mailproxy.session.actions import Action, Report, SendUpstream, Transacted
 
 JOINED_OCTETS = 16_384
 """Octets for the mail server that are decided one behind the other leave in one piece up to this size: a TLS record."""
@@ -35,6 +35,12 @@ class Agenda:
     def report(self, event: str, **fields: object) -> None:
         """Something that an operator may count or read."""
         self._actions.append(Report(event, fields))
+
+    def take_records(self) -> list[Transacted]:
+        """What the ledger has to hear of, where nothing else will be done any more."""
+        records = [action for action in self._actions if isinstance(action, Transacted)]
+        self._actions = [action for action in self._actions if not isinstance(action, Transacted)]
+        return records
 
     def take(self) -> Action | None:
         """The next thing to do, or None."""

@@ -36,6 +36,7 @@ from mailproxy.session.actions import (
     AbortUpstream,
     Action,
     CloseDownstream,
+    MaildropVisited,
     OpenUpstream,
     SendDownstream,
     SendUpstream,
@@ -45,8 +46,9 @@ from mailproxy.session.actions import (
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.pop3_commands import Commands, Deed, Relay
+from mailproxy.session.pop3_notes import VisitNotes
 from mailproxy.session.pop3_policy import POP3Policy
-from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, failure_line
+from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, UNRECORDED, failure_line
 from mailproxy.session.strangers import is_binary
 from mailproxy.session.tally import key
 from mailproxy.session.wait import Wait
@@ -66,15 +68,26 @@ class POP3Session:
     Args:
         policy: habits and bounds.
         counts: where status lines are counted, by the keys of `tally`.
+        may_record: whether the ledger takes another session at the moment; None where there is no ledger.
     """
 
-    def __init__(self, policy: POP3Policy, counts: Counter[str] | None = None) -> None:
+    def __init__(
+        self,
+        policy: POP3Policy,
+        counts: Counter[str] | None = None,
+        *,
+        may_record: Callable[[], bool] | None = None,
+    ) -> None:
         self._counts: Counter[str] = Counter() if counts is None else counts
         self.reading = True
         self.reading_upstream = True
         self.conceal: Callable[[bytes], bytes] = bytes
         self._policy = policy
+        self._may_record = may_record
         self._agenda = Agenda()
+        self._notes = VisitNotes()
+        self._asked = False
+        """Whether the mail server was asked for."""
         self._commands = Commands(policy, self._agenda)
         self._turn = Waiting.UPSTREAM_LOGIN
         self._wait = Wait(Waiting.UPSTREAM_LOGIN)
@@ -123,8 +136,15 @@ class POP3Session:
         else:
             self._open()
 
+    def account(self) -> list[MaildropVisited]:
+        """What the ledger has to hear, should the session end now; a client that led to nothing is not worth a word."""
+        return [self._notes.account()] if self._may_record is not None and self._asked else []
+
     def _open(self) -> None:
-        self._upstream_there = True
+        if self._may_record is not None and not self._may_record():
+            self._part(UNRECORDED, "ledger_unavailable")
+            return
+        self._asked = self._upstream_there = True
         self._act(OpenUpstream())
         self._next_turn(Waiting.UPSTREAM_LOGIN)
 
@@ -287,6 +307,7 @@ class POP3Session:
 
     def _relay(self, relay: Relay) -> None:
         self._outstanding = relay.command
+        self._notes.relayed(relay.command)
         self._act(SendUpstream(relay.raw))
         if relay.command.keyword == "QUIT":
             self._lines.take_all()
@@ -316,6 +337,7 @@ class POP3Session:
         except WireError as error:
             self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
+        self._notes.answered(self._outstanding, positive=status.positive)
         self._answer(relayed(self.conceal(line)) + b"\r\n", upstream=True)
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
@@ -333,8 +355,10 @@ class POP3Session:
         self._steps += 1
         raw = self._body.feed(chunk)
         if raw:
+            self._notes.body(self._outstanding, len(raw))
             self._say(raw)
         if self._body.ended:
+            self._notes.body_ended(self._outstanding)
             self._next_turn(Waiting.DOWNSTREAM_COMMAND)
             self.receive_upstream(self._body.rest)
 

@@ -31,6 +31,7 @@ NO_ANSWER = b"-ERR [SYS/TEMP] mail server did not answer in time\r\n"
 CONFUSED = b"-ERR [SYS/TEMP] mail server protocol error\r\n"
 QUIT_LOST = b"-ERR [SYS/TEMP] connection lost, some deleted messages may remain\r\n"
 SHUTDOWN = b"-ERR [SYS/TEMP] service shutting down\r\n"
+UNRECORDED = b"-ERR [SYS/TEMP] audit ledger not available, try later\r\n"
 TLS_FIRST = b"-ERR [SYS/PERM] TLS required\r\n"
 
 _NOT_POSSIBLE = "[SYS/PERM] mail server login not possible"

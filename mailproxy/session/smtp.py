@@ -26,7 +26,15 @@ from collections import Counter
 from collections.abc import Callable
 
 from mailproxy.errors import MailProxyError, UpstreamTimeout
-from mailproxy.session.actions import AbortDownstream, Action, CloseDownstream, SendDownstream, StartTLS, Waiting
+from mailproxy.session.actions import (
+    AbortDownstream,
+    Action,
+    CloseDownstream,
+    SendDownstream,
+    StartTLS,
+    Transacted,
+    Waiting,
+)
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.reply_queue import Awaited
@@ -35,6 +43,7 @@ from mailproxy.session.smtp_commands import Commands
 from mailproxy.session.smtp_groups import may_run, must_be_silent
 from mailproxy.session.smtp_input import CommandInput, Complaint
 from mailproxy.session.smtp_local import bdat_octets
+from mailproxy.session.smtp_notes import NoNotes, Notes
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import DOWNSTREAM_WAITS, WAITS, Mode, Next, Transaction, Upstream
 from mailproxy.session.smtp_upstream import Line, MailServer
@@ -62,6 +71,7 @@ class SMTPSession:
         policy: habits and bounds.
         known: what the mail server has offered lately, where that is known: EHLO is answered with it at once.
         counts: where replies are counted, by the keys of `tally`.
+        may_record: whether the ledger takes another transaction at the moment; None where there is no ledger.
     """
 
     def __init__(
@@ -69,13 +79,16 @@ class SMTPSession:
         policy: SMTPPolicy,
         known: Callable[[], Extensions | None] = _nothing,
         counts: Counter[str] | None = None,
+        *,
+        may_record: Callable[[], bool] | None = None,
     ) -> None:
         self._policy = policy
         self._known = known
         self._agenda = Agenda()
         self._answers = Answers(policy, counts)
         self._replies = self._answers.replies
-        self._server = MailServer(policy, self._answers, self._agenda)
+        notes = NoNotes() if may_record is None else Notes(self._agenda, may_record)
+        self._server = MailServer(policy, self._answers, self._agenda, notes)
         self._commands = self._new_commands(secure=policy.encryption is Encryption.IMPLICIT)
         self._input = CommandInput(policy)
         self.helo = (b"", False)
@@ -123,6 +136,11 @@ class SMTPSession:
         """Take the next thing to do, or None."""
         return self._agenda.take()
 
+    def account(self) -> list[Transacted]:
+        """What the ledger has to hear of yet, should the session end now."""
+        self._server.notes.break_off()
+        return self._agenda.take_records()
+
     # What the owner tells of the client
 
     def start(self) -> None:
@@ -161,6 +179,7 @@ class SMTPSession:
         self._input = CommandInput(self._policy)
         self._commands = self._new_commands(secure=True)
         self.helo = (b"", False)
+        self._server.notes.greeted(b"")
         self._answers.forgive()
         self._advance()
 

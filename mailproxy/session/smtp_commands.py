@@ -35,6 +35,7 @@ from mailproxy.wire.smtp import Command, Extensions, format_reply, parse_path_co
 
 _TLS_FIRST = format_reply(530, "5.7.0", "Must issue a STARTTLS command first")
 _NO_CHUNKS = format_reply(503, "5.5.1", "CHUNKING not advertised")
+_UNRECORDED = format_reply(451, "4.3.0", "Audit ledger not available, try later")
 _NOT_NOW = format_reply(451, "4.3.0", "Parameter not available at the moment")
 
 _WITHOUT_TLS = frozenset({b"EHLO", b"HELO", b"NOOP", b"STARTTLS", b"QUIT", b"BDAT"})
@@ -122,6 +123,9 @@ class Commands:
             self._answers.end(failure_reply(421, error), error.outcome)
         else:
             self._answers.say(failure_reply(451, error))
+        if command.verb == b"MAIL":
+            self._server.notes.ruled(failure_reply(451, error))
+            self._server.notes.end("rejected")
 
     def refuse_chunk(self) -> None:
         """The octets of a BDAT are through."""
@@ -174,6 +178,7 @@ class Commands:
 
     def _greet(self, command: Command) -> None:
         self._greeted = True
+        self._server.notes.greeted(command.argument)
         self._keywords = {} if command.verb == b"HELO" else self._announced()
         if command.verb == b"HELO":
             self._agenda.report("non_esmtp")
@@ -212,16 +217,30 @@ class Commands:
             raise BadCommand(503, "5.5.1", "Nested MAIL command")
         mail = parse_path_command(command)
         parameters = mail_parameters(mail.parameters, self._keywords, self._policy.max_message_octets)
+        if not self._server.notes.open:
+            self._refuse_mail(_UNRECORDED)
+            return Next.COMMAND
+        self._server.notes.begin(mail.path)
         if self._server.state is not Upstream.READY:
             return Next.LOGIN
         if self._policy.max_message_octets and "SIZE" not in self._server.offered:
             parameters = without_size(parameters)
         if not needed(parameters) <= set(self._server.offered.keywords):
-            self._answers.say(_NOT_NOW)
+            self._refuse_mail(_NOT_NOW)
         else:
             utf8 = any(each.keyword == "SMTPUTF8" for each in parameters)
             self._server.ask_mail(command, mail.format(parameters), utf8=utf8)
         return Next.COMMAND
+
+    def _refuse_mail(self, raw: bytes) -> None:
+        """It was fit to be passed on, and is not."""
+        self._server.notes.ruled(raw)
+        self._server.notes.end("rejected")
+        self._answers.say(raw)
+
+    def _refuse_rcpt(self, path: bytes, raw: bytes) -> None:
+        self._server.notes.recipient(path, raw)
+        self._answers.say(raw)
 
     def _rcpt(self, command: Command) -> Next:
         if self._told_of_death():
@@ -231,10 +250,11 @@ class Commands:
         rcpt = parse_path_command(command)
         parameters = rcpt_parameters(rcpt.parameters, self._keywords)
         if self._policy.max_recipients and self._server.recipients >= self._policy.max_recipients:
-            self._answers.say(format_reply(452, "4.5.3", "Too many recipients"))
+            self._refuse_rcpt(rcpt.path, format_reply(452, "4.5.3", "Too many recipients"))
         elif not needed(parameters) <= set(self._server.offered.keywords):
-            self._answers.say(_NOT_NOW)
+            self._refuse_rcpt(rcpt.path, _NOT_NOW)
         else:
+            self._server.notes.recipient(rcpt.path)
             self._server.ask_rcpt(rcpt.format(parameters))
         return Next.COMMAND
 

@@ -22,6 +22,7 @@ from mailproxy.session.smtp_answers import Answers
 from mailproxy.session.smtp_content import Content
 from mailproxy.session.smtp_input import Complaint
 from mailproxy.session.smtp_local import OK
+from mailproxy.session.smtp_notes import NoNotes
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import Transaction, Upstream
 from mailproxy.session.smtp_words import LOST, LOST_IN_DATA, UNKNOWN_DELIVERY, failure_reply
@@ -46,9 +47,11 @@ class MailServer:
         policy: what becomes of bare newlines, and the largest message.
         answers: what the client is owed.
         agenda: where the actions go.
+        notes: what the ledger hears of.
     """
 
-    def __init__(self, policy: SMTPPolicy, answers: Answers, agenda: Agenda) -> None:
+    def __init__(self, policy: SMTPPolicy, answers: Answers, agenda: Agenda, notes: NoNotes) -> None:
+        self.notes = notes
         self._policy = policy
         self._answers = answers
         self._replies = answers.replies
@@ -151,6 +154,7 @@ class MailServer:
         self._messages += 1
         self._agenda.report("transaction")
         self._asked, self._tally = [command], self._answers.tally
+        self.notes.asked()
         self._ask(Awaited.MAIL, raw)
 
     def ask_rcpt(self, raw: bytes) -> None:
@@ -164,6 +168,7 @@ class MailServer:
 
     def ask_rset(self) -> bool:
         """RSET, because the client said so; whether the mail server was asked: it knows only of an open transaction."""
+        self.notes.break_off()
         if self.transaction is Transaction.OPEN:
             self._ask(Awaited.RSET, b"RSET\r\n")
             return True
@@ -172,6 +177,7 @@ class MailServer:
 
     def reset_before(self, command: Command) -> None:
         """RSET, because of the client's EHLO or HELO, which is carried out again when the transaction is over."""
+        self.notes.break_off()
         self._asked = [command]
         self._ask(Awaited.EHLO, b"RSET\r\n")
 
@@ -191,6 +197,7 @@ class MailServer:
         spoiled = bool(content.verdict)
         raw = content.feed(chunk)
         if raw:
+            self.notes.content(raw)
             self._agenda.send_upstream(raw)
         if content.verdict and not spoiled:
             self.abandon()
@@ -203,7 +210,10 @@ class MailServer:
         self.receiving = False
         if self._content.verdict:
             self.transaction = Transaction.NONE
+            self.notes.ruled(self._content.verdict)
+            self.notes.end("rejected")
             return False
+        self.notes.committed()
         if self._content.mended and not self._mended:
             self._mended = True
             self._agenda.report("newlines_mended", count=self._content.mended)
@@ -246,6 +256,8 @@ class MailServer:
 
     def _early(self, reply: Reply) -> None:
         believed = reply.negative and reply.code not in _OUR_LOGIN
+        if believed:
+            self.notes.said(reply)
         closing = "upstream_421" if reply.code == 421 else None
         words = reply.format(utf8=self._utf8) if believed else LOST_IN_DATA
         self._content.spoil(words, closing, upstream=believed)
@@ -255,26 +267,37 @@ class MailServer:
         if self._stale and (reply.code in _OUR_LOGIN or reply.code == 421):
             self._try_again()
         elif reply.code in _OUR_LOGIN:
+            self._refused(reply)
             self._pass_on(reply)
             self.transaction = Transaction.NONE
             self.abandon()
             self._gone(ConnectionLost("the mail server wants another login"))
         else:
+            if not reply.positive:
+                self._refused(reply)
             self._pass_on(reply)
             if not reply.positive:
                 self.transaction = Transaction.NONE
 
+    def _refused(self, reply: Reply) -> None:
+        self.notes.said(reply)
+        self.notes.end("rejected")
+
     def _on_rcpt(self, reply: Reply) -> None:
+        self.notes.recipient_answered(reply)
         self.recipients -= not reply.positive
         self._pass_on(reply)
 
     def _on_data(self, reply: Reply) -> None:
+        if reply.negative:
+            self.notes.said(reply)
         if self._replies.doomed:
             self.abandon()
             self._pass_on(reply)
         elif reply.code == 354:
             self._pass_on(reply)
             self._content = self._new_content()
+            self.notes.content_begins()
             self.receiving = True
         elif self._replies.awaited[0].ahead:
             self._agenda.report("bad_pipeline")
@@ -298,6 +321,8 @@ class MailServer:
     def _on_end_of_data(self, reply: Reply) -> None:
         self.transaction = Transaction.NONE
         self._reused = True
+        self.notes.said(reply)
+        self.notes.end("accepted" if reply.positive else "rejected")
         if reply.positive:
             self._answers.forgive()
             self._taken = True
@@ -343,6 +368,7 @@ class MailServer:
     def _carry_out_again(self) -> None:
         """What the client said last is carried out from the beginning, unless it has cost the session already."""
         self.transaction = Transaction.NONE
+        self.notes.withdrawn()
         if self._replies.doomed:
             self._replies.settle(b"")
         else:
@@ -394,12 +420,15 @@ class MailServer:
             self._replies.settle(LOST, error.outcome)
 
     def _last_words(self, awaited: Awaited, error: MailProxyError) -> bytes:
-        if awaited is Awaited.MAIL:
-            return failure_reply(451, error)
         if awaited is Awaited.RSET:
             return OK
+        words = failure_reply(451, error) if awaited is Awaited.MAIL else UNKNOWN_DELIVERY
+        self.notes.ruled(words)
+        self.notes.end("rejected" if awaited is Awaited.MAIL else "unknown")
+        if awaited is Awaited.MAIL:
+            return words
         self._agenda.report("delivery_unknown", reason=str(error), octets=self._content.octets)
-        return UNKNOWN_DELIVERY
+        return words
 
 
 def _belongs(awaited: Awaited, reply: Reply) -> bool:

@@ -85,6 +85,28 @@ class EndFinder:
         return data
 
 
+class Unstuffer:
+    """
+    Hands on mail data without its stuffed dots: the message as its author meant it.
+
+    Fed with what goes over the wire in front of the final dot, cut anywhere; every CR and LF in it belongs to a CRLF.
+
+    Source: RFC 5321 §4.5.2.
+    """
+
+    def __init__(self) -> None:
+        self._tail = b"\r\n"
+
+    def feed(self, chunk: bytes) -> bytes:
+        """The chunk without them."""
+        tail = self._tail
+        self._tail = (tail + chunk[-2:])[-2:]
+        if b"." not in chunk:
+            return chunk
+        data = tail + chunk
+        return chunk if data.rfind(_DOT_FIRST) < 0 else data.replace(_DOT_FIRST, b"\r\n")[len(tail) :]
+
+
 class BareNewlines(Enum):
     """What becomes of a CR or LF that is not part of a CRLF."""
 

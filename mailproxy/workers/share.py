@@ -4,6 +4,8 @@ A worker's share of what the configuration allows to all of them.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from attrs import evolve
 
 from mailproxy.config import Config
@@ -23,9 +25,9 @@ turned away.  Nor `max_pending_headers`, which is about descriptors, and each pr
 """
 
 
-def share_of(config: Config) -> Config:
+def share_of(config: Config, seat: int) -> Config:
     """
-    The configuration as one of its workers uses it.
+    The configuration as the worker in this seat, counted from 0, uses it; each seat has a ledger of its own.
 
     At the end it does not wait for `drain_delay_seconds`: the supervisor has done so before it says a word.
     """
@@ -39,7 +41,12 @@ def share_of(config: Config) -> Config:
             for each in config.destinations
         ),
         timeouts=evolve(config.timeouts, drain_delay_seconds=0.0),
+        ledger=None if config.ledger is None else evolve(config.ledger, path=_path(config.ledger.path, seat)),
     )
+
+
+def _path(path: Path, seat: int) -> Path:
+    return path.with_name(f"{path.stem}-{seat + 1}{path.suffix}")
 
 
 def _part(whole: int, workers: int) -> int:

@@ -208,7 +208,7 @@ class Worker:
 
     def _examine(self, message: Message) -> tuple[Config, list[str]]:
         examined = examine_source(self._path, message["source"].encode())
-        return share_of(examined.config), list(examined.problems)
+        return share_of(examined.config, self._seat), list(examined.problems)
 
     def _follow(self) -> None:
         self._tally.follow([_counters(listener) for listener in self._running.listeners])

@@ -11,6 +11,7 @@ from tests.bench.flows import Far, Slow
 from tests.bench.kinds import Kind
 from tests.bench.rates import Rate
 
+LEDGER = '[ledger]\npath = "audit.jsonl"\nfsync = "{fsync}"\n'
 WITHOUT_POOL = "[pool]\nenabled = false\n"
 
 CASES: Mapping[str, Kind] = {
@@ -18,6 +19,8 @@ CASES: Mapping[str, Kind] = {
     "smtp-small-20": Rate("smtp", 20),
     "smtp-small-200": Rate("smtp", 200),
     "smtp-small-20-cold": Rate("smtp", 20, head=WITHOUT_POOL),
+    "smtp-small-20-ledger": Rate("smtp", 20, head=LEDGER.format(fsync="always")),
+    "smtp-small-20-ledger-unsynced": Rate("smtp", 20, head=LEDGER.format(fsync="never")),
     "smtp-many-20": Rate("smtp", 20, mails=20),
     "smtp-bulk-8": Rate("smtp", 8, bulk=True),
     "pop3-small-20": Rate("pop3", 20),

@@ -167,7 +167,7 @@ pass
         "session/smtp_commands.py",
         before="""
 if not needed(parameters) <= set(self._server.offered.keywords):
-    self._answers.say(_NOT_NOW)
+    self._refuse_mail(_NOT_NOW)
 """,
         after="""
 if False:

@@ -15,6 +15,8 @@ SMTP = (
         before="""
 if self._content.verdict:
     self.transaction = Transaction.NONE
+    self.notes.ruled(self._content.verdict)
+    self.notes.end("rejected")
     return False
 """,
         after="",

@@ -201,6 +201,7 @@ class SMTPClient(MailClient):
             self.in_transaction = True
         if command.kind == "DOT" and code // 100 == 2:
             self.world.delivered += 1
+            self.world.auditor.sees_success(command.about)
 
     def is_wrong(self, kind, code):
         """Whether no reply to such a command may have this code, wherever it comes from."""

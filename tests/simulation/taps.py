@@ -331,6 +331,7 @@ class SMTPTap(MailTap):
                 self.world.forbid(f"{self.name}: {line!r} inside of another transaction")
             self._mail = path_in(line)
             self._mail_is_new = True
+            self.world.auditor.sees_mail(self._mail)
             self._known(self._mail, line)
         elif verb == b"RCPT ":
             self._mail_is_new = False
@@ -346,6 +347,7 @@ class SMTPTap(MailTap):
             self._open = True
         elif command == b"(end of data)" or (command == b"RSET" and answer.code // 100 == 2):
             self._open = False
+            self.world.successes += command != b"RSET" and answer.code // 100 == 2
         elif command == b"DATA" and answer.code == 354:
             self._content = True
 

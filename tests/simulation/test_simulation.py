@@ -81,6 +81,7 @@ def test_these_worlds_see_failures_of_most_kinds(figures):
         "downstream_lost",
         "downstream_timeout",
         "downstream_tls_failed",
+        "ledger_unavailable",
         "not_smtp",
         "quit",
         "shutdown",

@@ -26,6 +26,7 @@ from twisted.protocols import tls
 from mailproxy import assembly, service
 from mailproxy.observe import sessions
 from tests.simulation import judge, plan
+from tests.simulation.audit import Auditor
 from tests.simulation.door import Doorkeeper
 from tests.simulation.ledger import Ledger
 from tests.simulation.mail import normalized, octets_of
@@ -61,6 +62,8 @@ class World:
         self.seed = seed
         self.random = Random(seed)
         self.plan = plan.make(self.random)
+        self.auditor = Auditor(self, config.path.parent)
+        config = attrs.evolve(config, ledger=self.auditor.config())
         self.places = {place.owner: place for place in self.plan.places}
         """What is listened for now, by owner."""
         settings = self.plan.settings(config)
@@ -88,7 +91,7 @@ class World:
         self.clients = []
         self.transports = {}
         self.protocols = weakref.WeakSet()
-        self.delivered = self.collected = self.used_again = 0
+        self.delivered = self.collected = self.used_again = self.successes = 0
         self.most_buffered = self.heaviest = 0
         """Octets that were in one write buffer of the proxy, and in all that one session keeps, at a time."""
         self._numbers = itertools.count(1)
@@ -257,6 +260,7 @@ class World:
             stack.enter_context(mock.patch.object(tls, "_get_default_clock", ImmediateClock))
             stack.enter_context(mock.patch.object(sessions, "numbers", sessions.Numbers()))
             stack.enter_context(mock.patch.object(assembly, "ListenerLog", self._listener_log))
+            stack.enter_context(mock.patch.object(service, "audit_of", self.auditor.audit_of))
             stack.callback(self.vault.put_back)
             globalLogPublisher.addObserver(self._log)
             stack.callback(globalLogPublisher.removeObserver, self._log)

@@ -5,7 +5,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mailproxy.config import Config, LimitsConfig, TimeoutsConfig
+from mailproxy.config import Config, LedgerConfig, LimitsConfig, TimeoutsConfig
 from mailproxy.workers.share import DIVIDED, share_of
 from tests.support.pages import page, spans
 from tests.support.proxies import Site
@@ -14,7 +14,7 @@ from tests.support.proxies import Site
 @pytest.mark.parametrize(("whole", "workers", "part"), [(100, 4, 25), (101, 4, 26), (3, 4, 1), (1, 64, 1), (0, 4, 0)])
 def test_limits_are_divided_and_rounded_up(whole, workers, part):
     limits = LimitsConfig(**dict.fromkeys(DIVIDED, whole), max_sessions_per_client=7)
-    shared = share_of(Config(Path("x"), workers=workers, limits=limits)).limits
+    shared = share_of(Config(Path("x"), workers=workers, limits=limits), 0).limits
     assert {getattr(shared, key) for key in DIVIDED} == {part}
     assert shared.max_sessions_per_client == 7
 
@@ -23,7 +23,7 @@ def test_limits_are_divided_and_rounded_up(whole, workers, part):
 def test_connections_to_mail_servers_are_divided_and_rounded_down(tmp_path, whole, workers, part):
     top = f"workers = {workers}\npool.max_connections = {whole}"
     config = Site(tmp_path).write(top, one=f'"tcp:1"\nmax_connections = {whole}', two='"tcp:2"')
-    shared = share_of(config)
+    shared = share_of(config, 0)
     assert shared.pool.max_connections == part
     assert [each.max_connections for each in shared.destinations] == [part, 0]
 
@@ -50,5 +50,12 @@ def test_the_page_says_of_each_what_becomes_of_it():
 
 def test_the_wait_before_the_end_is_the_supervisors():
     config = Config(Path("x"), workers=2, timeouts=TimeoutsConfig(drain_delay_seconds=5, drain_seconds=7))
-    shared = share_of(config)
+    shared = share_of(config, 0)
     assert (shared.timeouts.drain_delay_seconds, shared.timeouts.drain_seconds) == (0, 7)
+
+
+def test_each_seat_has_a_ledger_of_its_own():
+    config = Config(Path("x"), workers=2, ledger=LedgerConfig(Path("/var/mail.jsonl"), fsync="never"))
+    shared = [share_of(config, seat).ledger for seat in range(2)]
+    assert [each.path for each in shared] == [Path("/var/mail-1.jsonl"), Path("/var/mail-2.jsonl")]
+    assert {each.fsync for each in shared} == {"never"}
