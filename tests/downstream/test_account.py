@@ -53,14 +53,18 @@ class Ledger:
 
 def smtp(benches, ledger, *, key=NO_KEY, around=(), encryption=Encryption.PLAINTEXT):
     def make():
-        return SMTPSession(SMTPPolicy("proxy.test", encryption=encryption), lambda: None, lambda: ledger.open)
+        return SMTPSession(
+            SMTPPolicy("proxy.test", encryption=encryption), lambda: None, may_record=lambda: ledger.open
+        )
 
     ledger.bench = benches(make, around={**dict(around), "book": ledger.book(key)})
     return ledger.bench
 
 
 def pop3(benches, ledger):
-    ledger.bench = benches(lambda: POP3Session(POP3Policy(), lambda: ledger.open), around={"book": ledger.book()})
+    ledger.bench = benches(
+        lambda: POP3Session(POP3Policy(), may_record=lambda: ledger.open), around={"book": ledger.book()}
+    )
     return ledger.bench
 
 
@@ -208,7 +212,7 @@ def test_tls_that_begins_behind_the_login_of_pop3(benches):
     ledger = Ledger()
     policy = POP3Policy(encryption=Encryption.OFFERED)
     around = {**surroundings(Encryption.OFFERED), "book": ledger.book()}
-    bench = ledger.bench = benches(lambda: POP3Session(policy, lambda: ledger.open), around=around)
+    bench = ledger.bench = benches(lambda: POP3Session(policy, may_record=lambda: ledger.open), around=around)
     client = connect(bench, TLSClient(go_ahead=b"+OK begin TLS\r\n", first=b"STLS\r\n"))
     _, stream = bench.let_in(POP3Capabilities({}, logged_in=True))
     client.go_ahead = b"+OK ready\r\n+OK begin TLS\r\n"

@@ -13,7 +13,9 @@ START = "> start\n= open\n> opened\nS: +OK ready\n"
 
 
 def told(text, *, may_record=lambda: True, logged_in=True):
-    script = Script(POP3Session(POP3Policy(), may_record), POP3Capabilities({}, logged_in=logged_in)).play(text)
+    script = Script(POP3Session(POP3Policy(), may_record=may_record), POP3Capabilities({}, logged_in=logged_in)).play(
+        text
+    )
     return script.session.account()
 
 
@@ -72,7 +74,7 @@ def test_without_a_ledger_nothing_is_told():
 
 
 def test_who_never_asked_for_the_mail_server_is_not_told_of():
-    session = POP3Session(POP3Policy(encryption=Encryption.REQUIRED), lambda: True)
+    session = POP3Session(POP3Policy(encryption=Encryption.REQUIRED), may_record=lambda: True)
     Script(session, None).play("> start\nS: +OK ready\nC: QUIT\nS: +OK bye\n= close quit\n")
     assert session.account() == []
 

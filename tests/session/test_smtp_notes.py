@@ -38,7 +38,7 @@ class Told:
         self.records = []
         self.order = []
         self.script = Script(policy, cut)
-        self.script.session = SMTPSession(policy or SMTPPolicy("proxy.test"), lambda: None, may_record)
+        self.script.session = SMTPSession(policy or SMTPPolicy("proxy.test"), lambda: None, may_record=may_record)
         self.script.down = b""
         take = self.script.session.next_action
         self.script.session.next_action = lambda: self._note(take())
@@ -246,7 +246,7 @@ def test_the_owner_may_end_it_at_any_moment():
 
 def test_what_was_not_carried_out_is_told_all_the_same():
     """The owner has ended it before it took the last action."""
-    session = SMTPSession(SMTPPolicy("proxy.test"), lambda: None, lambda: True)
+    session = SMTPSession(SMTPPolicy("proxy.test"), lambda: None, may_record=lambda: True)
     session.start()
     session.receive_downstream(b"MAIL FROM:<a@x>\r\n")
     session.upstream_failed(Unreachable("no"))
