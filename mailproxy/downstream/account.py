@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from mailproxy.downstream.surroundings import Book, Upstream
@@ -16,6 +17,15 @@ from mailproxy.ledger.keyed import address_of
 from mailproxy.ledger.queueid import queue_id
 from mailproxy.ledger.record import ForwardPath, POP3Session, Transaction, encode, readable
 from mailproxy.session.actions import MaildropVisited, Transacted
+
+
+@frozen
+class Client:
+    """A client that is there: its connection, whether through TLS, and the `place` that it comes from."""
+
+    transport: Any
+    place: Any
+    secure: bool
 
 
 class Account:
@@ -40,16 +50,16 @@ class Account:
         """Whether anything has begun."""
         return self._begin > 0
 
-    def begun(self, transport: Any, upstream: Upstream | None, *, secure: bool) -> None:
+    def begun(self, client: Client | None, upstream: Upstream | None) -> None:
         """What will have to be told begins, for this client and with this mail server; None for who is not there."""
         self._begin = self._book.now()
-        if transport is not None:
-            self._client = _client(transport, secure=secure)
+        if client is not None:
+            self._client = _client(client)
         self._route = {} if upstream is None else _route(upstream)
 
-    def secured(self, transport: Any) -> None:
+    def secured(self, client: Client) -> None:
         """The client speaks through TLS from now on."""
-        self._client = _client(transport, secure=True)
+        self._client = _client(client)
 
     def met(self, upstream: Upstream) -> None:
         """The session has this connection to a mail server from now on."""
@@ -128,16 +138,15 @@ def _who(told: Transacted) -> str | None:
     return "upstream" if told.upstream_said_so else "mailproxy"
 
 
-def _client(transport: Any, *, secure: bool) -> dict[str, Any]:
+def _client(client: Client) -> dict[str, Any]:
     """From where a client comes, and how; a local socket has no address."""
-    peer = transport.getPeer()
-    version, cipher = _tls(transport) if secure else (None, None)
+    version, cipher = _tls(client.transport) if client.secure else (None, None)
     return {
-        "client_address": getattr(peer, "host", None),
-        "client_port": getattr(peer, "port", None),
+        "client_address": getattr(client.place, "host", None),
+        "client_port": getattr(client.place, "port", None),
         "client_tls": version,
         "client_cipher": cipher,
-        "client_certificate": _subject(transport) if secure else None,
+        "client_certificate": _subject(client.transport) if client.secure else None,
     }
 
 

@@ -13,12 +13,12 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from mailproxy.downstream.account import Account
+from mailproxy.downstream.account import Account, Client
 from mailproxy.downstream.connection import ClientConnection
 from mailproxy.downstream.pump import Pump
 from mailproxy.downstream.surroundings import Surroundings, Upstream
 from mailproxy.downstream.waits import UPSTREAM_WAITS, Waits
-from mailproxy.downstream.whereabouts import ends_of
+from mailproxy.downstream.whereabouts import ends_of, source_of
 from mailproxy.errors import LimitReached, MailProxyError, UpstreamTimeout
 from mailproxy.observe.sessions import SessionLog
 from mailproxy.relay import Backpressure, Intake
@@ -122,7 +122,7 @@ class SessionProtocol(ClientConnection):
         self._govern()
         begun, self._begun = self._begun, True
         if begun and self._account is not None:
-            self._account.secured(self.transport)
+            self._account.secured(self._client())
         self._tell(self._session.downstream_secured if begun else self._session.start)
 
     def handshake_failed(self, sentence: str) -> None:
@@ -328,8 +328,12 @@ class SessionProtocol(ClientConnection):
 
     def _begin_account(self, _action: TransactionBegun | None = None) -> None:
         assert self._account is not None, "there is a ledger"
-        transport = self.transport if self._connected else None
-        self._account.begun(transport, self._upstream, secure=self._over_tls)
+        self._account.begun(self._client() if self._connected else None, self._upstream)
+
+    def _client(self) -> Client:
+        """For the ledger; a PROXY header knows better than the connection where the client is."""
+        place = self.transport.getPeer() if self.addresses is None else source_of(self.addresses)
+        return Client(self.transport, place, self._over_tls)
 
     def _transacted(self, action: Transacted) -> None:
         """What a client is told of a message that was taken, waits until that is on record for good."""

@@ -18,6 +18,7 @@ from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.smtp import SMTPSession
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.pop3 import POP3Capabilities
+from mailproxy.wire.proxyprotocol import Addresses
 from mailproxy.wire.smtp import Extensions
 from tests.downstream.test_protocol_tls import Creator, TLSClient, connect, surroundings
 
@@ -119,6 +120,19 @@ def test_who_from_where_and_with_whom(benches):
     assert (record["reverse_path"], record["message_id"]) == ("a@x", "<1@x>")
     assert record["forward_paths"] == [{"path": "b@y", "code": 250, "text": "ok"}]
     assert (record["reply_by"], record["queue_id"]) == ("upstream", "4bN1Xk2J9Wz")
+
+
+def test_the_client_is_where_a_header_says_it_is(benches):
+    ledger = Ledger()
+    bench = smtp(benches, ledger)
+    client, protocol = bench.connect()
+    protocol.addresses = Addresses("203.0.113.9", 40_000, "192.0.2.1", 25)
+    client.say(b"MAIL FROM:<a@x>\r\n")
+    bench.run()
+    server, _ = bench.let_in(OFFER)
+    server.say(b"550 no\r\n")
+    bench.run()
+    assert (ledger.one["client_address"], ledger.one["client_port"]) == ("203.0.113.9", 40_000)
 
 
 def test_what_the_session_leaves_open_is_told_at_its_end(benches):
