@@ -8,10 +8,12 @@ import os
 import shutil
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -73,12 +75,16 @@ class Proxy(ProcessProtocol):
         """It was asked to end, then told to, and is gone."""
         if not self.running:
             return
-        assert self.transport is not None
-        self.transport.signalProcess("TERM")
-        kill = reactor.callLater(_STOP_SECONDS, self.transport.signalProcess, "KILL")
+        self._signal("TERM")
+        kill = reactor.callLater(_STOP_SECONDS, self._signal, "KILL")
         await self.ended
         if kill.active():
             kill.cancel()
+
+    def _signal(self, name: str) -> None:
+        assert self.transport is not None
+        with suppress(ProcessExitedAlready):  # and we are about to be told so
+            self.transport.signalProcess(name)
 
 
 class Run:

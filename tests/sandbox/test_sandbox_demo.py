@@ -7,7 +7,10 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.task import Clock
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from mailproxy.sandbox import run as run_module
 from mailproxy.sandbox.__main__ import main
@@ -251,3 +254,20 @@ def test_without_twistd_there_is_a_clear_word(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(Unexpected, match="there is no twistd"):
         run_module.proxy_command(tmp_path)
+
+
+class Gone:
+    """The transport of a process that has ended, before anybody was told so."""
+
+    def signalProcess(self, name):
+        raise ProcessExitedAlready
+
+
+def test_a_proxy_that_has_just_ended_by_itself_is_waited_for():
+    proxy, clock = run_module.Proxy(), Clock()
+    proxy.transport, proxy.running = Gone(), True
+    stopped = Deferred.fromCoroutine(proxy.stop(clock))
+    assert not stopped.called
+    proxy.processEnded(Failure(ProcessDone(0)))
+    assert stopped.called
+    assert clock.getDelayedCalls() == []
