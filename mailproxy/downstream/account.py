@@ -40,16 +40,20 @@ class Account:
         """Whether anything has begun."""
         return self._begin > 0
 
-    def begun(self, transport: Any, upstream: Upstream | None, *, secure: bool) -> None:
-        """What will have to be told begins, for this client and with this mail server; None for who is not there."""
+    def begun(self, transport: Any, upstream: Upstream | None, *, client: Any, secure: bool) -> None:
+        """
+        What will have to be told begins, for this client and with this mail server; None for who is not there.
+
+        `client` is its address, or None for that of its connection.
+        """
         self._begin = self._book.now()
         if transport is not None:
-            self._client = _client(transport, secure=secure)
+            self._client = _client(transport, client, secure=secure)
         self._route = {} if upstream is None else _route(upstream)
 
-    def secured(self, transport: Any) -> None:
+    def secured(self, transport: Any, client: Any) -> None:
         """The client speaks through TLS from now on."""
-        self._client = _client(transport, secure=True)
+        self._client = _client(transport, client, secure=True)
 
     def met(self, upstream: Upstream) -> None:
         """The session has this connection to a mail server from now on."""
@@ -128,9 +132,9 @@ def _who(told: Transacted) -> str | None:
     return "upstream" if told.upstream_said_so else "mailproxy"
 
 
-def _client(transport: Any, *, secure: bool) -> dict[str, Any]:
+def _client(transport: Any, client: Any, *, secure: bool) -> dict[str, Any]:
     """From where a client comes, and how; a local socket has no address."""
-    peer = transport.getPeer()
+    peer = client or transport.getPeer()
     version, cipher = _tls(transport) if secure else (None, None)
     return {
         "client_address": getattr(peer, "host", None),

@@ -102,6 +102,7 @@ class SessionFactory(ServerFactory):
         session = self.make_session()
         log, hurried = self.log.session(_place(addr)), self._door.crowded
         protocol = SessionProtocol(session, self._around, log, self._gone, self._turn_changed, hurried=hurried)
+        protocol.client = addr
         self.sessions[protocol] = place
         self._turn_changed(protocol, silent=True)
         return protocol

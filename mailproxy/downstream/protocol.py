@@ -71,6 +71,9 @@ class SessionProtocol(ClientConnection):
         hurried: there is a crowd, so that the client has less time to begin.
     """
 
+    client: Any = None
+    """The address that the client came from; None where its connection has to say so."""
+
     def __init__(
         self,
         session: Session,
@@ -114,7 +117,7 @@ class SessionProtocol(ClientConnection):
         self._govern()
         begun, self._begun = self._begun, True
         if begun and self._account is not None:
-            self._account.secured(self.transport)
+            self._account.secured(self.transport, self.client)
         self._tell(self._session.downstream_secured if begun else self._session.start)
 
     def handshake_failed(self, sentence: str) -> None:
@@ -301,7 +304,7 @@ class SessionProtocol(ClientConnection):
     def _begin_account(self, _action: TransactionBegun | None = None) -> None:
         assert self._account is not None, "there is a ledger"
         transport = self.transport if self._connected else None
-        self._account.begun(transport, self._upstream, secure=self._over_tls)
+        self._account.begun(transport, self._upstream, client=self.client, secure=self._over_tls)
 
     def _transacted(self, action: Transacted) -> None:
         """What a client is told of a message that was taken, waits until that is on record for good."""

@@ -7,6 +7,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
+from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from mailproxy.downstream.surroundings import Book
@@ -115,6 +116,18 @@ def test_who_from_where_and_with_whom(benches):
     assert (record["reverse_path"], record["message_id"]) == ("a@x", "<1@x>")
     assert record["forward_paths"] == [{"path": "b@y", "code": 250, "text": "ok"}]
     assert (record["reply_by"], record["queue_id"]) == ("upstream", "4bN1Xk2J9Wz")
+
+
+def test_the_address_that_the_client_came_from_counts(benches):
+    """Whoever accepted the connection may know better than the connection itself."""
+    ledger = Ledger()
+    bench = smtp(benches, ledger)
+    client, _ = bench.connect(IPv4Address("TCP", "192.0.2.7", 4711))
+    client.say(b"MAIL FROM:<a@x>\r\n")
+    bench.run()
+    client.abort()
+    bench.run()
+    assert (ledger.one["client_address"], ledger.one["client_port"]) == ("192.0.2.7", 4711)
 
 
 def test_what_the_session_leaves_open_is_told_at_its_end(benches):
