@@ -99,9 +99,12 @@ class Verifier:
         try:
             record = read(line.octets)
         except Broken as broken:
-            self._broken(line, str(broken))
+            self._broken(line, str(broken) if line.ended else "is cut off in its middle")
         else:
-            self._fits(line, record)
+            if line.ended:
+                self._fits(line, record)
+            else:
+                self._broken(line, "has lost its end, the newline")
         self._at = line
         return self.problem is None
 
@@ -129,8 +132,6 @@ class Verifier:
     def _broken(self, line: Line, what: str) -> None:
         if self._gap is not None:
             return  # what is looked for may still come
-        if not line.ended:
-            what = "is cut off in its middle"
         if self._debris is None:
             self._debris = _Debris(Problem(line.file, line.number, what))
         self._debris.add(line)
@@ -141,9 +142,7 @@ class Verifier:
             return
         if self._debris is not None and not self._clear(line, record):
             return
-        if not line.ended:
-            self._wrong(line, "has lost its end, the newline")
-        elif record.follows(self.last):
+        if record.follows(self.last):
             self._accept(line, record)
         elif self.last == START and record.kind == "carried":
             self._start(line, record)

@@ -236,3 +236,13 @@ def test_a_record_that_is_being_written_is_no_fault(one):
     assert finding.notes == (f"{one}:8: a record is being written here, or was when a crash came",)
     (one.parent / "mail.head").unlink()
     assert at(one.parent) == (one.name, 8, "is cut off in its middle")
+
+
+def test_a_record_that_is_written_but_for_its_newline_is_no_fault(one):
+    octets = one.read_bytes()
+    one.write_bytes(octets[:-1])
+    assert at(one.parent) == (one.name, 7, "has lost its end, the newline")
+    head = read(octets.splitlines()[-2]).link
+    (finding,) = verify([one], head)
+    assert finding.problem is None
+    assert len(finding.notes) == 1

@@ -19,6 +19,8 @@ from mailproxy.session.actions import (
     SendDownstream,
     SendUpstream,
     StartTLS,
+    Transacted,
+    TransactionBegun,
     Waiting,
 )
 from mailproxy.session.encryption import Encryption
@@ -58,7 +60,7 @@ class SMTPWitness:
     """
 
     def __init__(self, policy, *, size=None, known=None):
-        self.session = SMTPSession(policy, lambda: None if known is None else _extensions(known))
+        self.session = SMTPSession(policy, lambda: None if known is None else _extensions(known), lambda: True)
         self.policy = policy
         self.size = size
         self.heard = b""
@@ -81,6 +83,10 @@ class SMTPWitness:
         self._draining = False
         self._fresh = False
         self._serial = 0
+        self._begun = False
+        self._again = 0
+        self.told = []
+        """What the ledger has heard of."""
         self._do(self.session.start)
 
     @property
@@ -234,6 +240,7 @@ class SMTPWitness:
         assert self.upstream is None
         self._fresh = action.fresh
         if action.fresh:
+            self._again += 1
             last = self.servers[-1]
             assert last.reused or last.last_data is not None, "another one in place of one that was fresh"
             assert any(line[:4] == b"MAIL" for line in last.log)
@@ -263,8 +270,29 @@ class SMTPWitness:
         self.outcome = action.outcome
         assert isinstance(action, CloseDownstream) or self._handshaking, "SMTP always has a last word"
 
+        rest = self.session.account()
+        assert len(rest) == self._begun, "what was under way is told of at the end"
+        assert self.session.account() == []
+        self.told += rest
+        self._begun = False
+        asked = sum(line[:5] == b"MAIL " for server in self.servers for line in server.log)
+        assert asked <= len(self.told) + self._again, "each MAIL is on record"
+
     def _report(self, action):
         self.reports[action.event] += 1
+
+    def _begin(self, _action):
+        assert not self._begun, "a transaction begins inside of another"
+        self._begun = True
+
+    def _tell(self, action):
+        assert self._begun, "a transaction is told of twice, or never began"
+        self._begun = False
+        self.told.append(action)
+        if action.ending == "accepted":
+            assert action.upstream_said_so
+            assert action.code // 100 == 2
+        assert (action.ending in ("accepted", "unknown")) <= (action.sha256 is not None)
 
     # What holds at any moment
 
@@ -322,4 +350,6 @@ _DEEDS = {
     CloseDownstream: SMTPWitness._end,
     AbortDownstream: SMTPWitness._end,
     Report: SMTPWitness._report,
+    TransactionBegun: SMTPWitness._begin,
+    Transacted: SMTPWitness._tell,
 }

@@ -113,7 +113,7 @@ class Auditor:
 
     def size(self):
         """Of all that was written."""
-        return len(self._octets())
+        return sum(path.stat().st_size for path in self._paths())
 
     # When all is over
 

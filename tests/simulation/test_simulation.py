@@ -27,6 +27,13 @@ KEPT = [
 """Worlds in which something was wrong once."""
 
 
+@pytest.fixture(autouse=True)
+def _full_disks(logged_failures):
+    """In some worlds the disk of the ledger is full for a while, and the log says so."""
+    yield
+    logged_failures[:] = [each for each in logged_failures if each["log_namespace"] != "mailproxy.ledger"]
+
+
 @pytest.fixture(scope="module")
 def config(tmp_path_factory):
     return site.write(tmp_path_factory.mktemp("site"))

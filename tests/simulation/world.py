@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import os
 import socket
 import traceback
 import weakref
@@ -261,6 +262,7 @@ class World:
             stack.enter_context(mock.patch.object(sessions, "numbers", sessions.Numbers()))
             stack.enter_context(mock.patch.object(assembly, "ListenerLog", self._listener_log))
             stack.enter_context(mock.patch.object(service, "audit_of", self.auditor.audit_of))
+            stack.enter_context(mock.patch.object(os, "fsync"))  # no world is to wait for a real disk
             stack.callback(self.vault.put_back)
             globalLogPublisher.addObserver(self._log)
             stack.callback(globalLogPublisher.removeObserver, self._log)
