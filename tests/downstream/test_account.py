@@ -7,7 +7,6 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from OpenSSL import SSL
-from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 
 from mailproxy.downstream.surroundings import Book
