@@ -60,7 +60,9 @@ class SMTPWitness:
     """
 
     def __init__(self, policy, *, size=None, known=None):
-        self.session = SMTPSession(policy, lambda: None if known is None else _extensions(known), lambda: True)
+        self.session = SMTPSession(
+            policy, lambda: None if known is None else _extensions(known), may_record=lambda: True
+        )
         self.policy = policy
         self.size = size
         self.heard = b""
