@@ -4,6 +4,7 @@ Each number of the statistics is raised by what it is for, through the real prox
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -387,6 +388,22 @@ def test_sessions_are_always_those_that_live_and_those_that_ended(place: Place) 
         ended = sum(number for name, number in found.items() if name.startswith(f"{root}.outcomes."))
         assert found[f"{root}.sessions"] == found[f"{root}.sessions_active"] + ended
     assert found["smtp.smtp-plain-acme.sessions_active"] >= 1
+
+
+def test_with_workers_the_numbers_are_those_of_all(tmp_path: Path) -> None:
+    submission = Submission()
+    submission.open.set()
+    with ExitStack() as stack:
+        house = Household(tmp_path, top="workers = 2")
+        house.add("mail", "smtp", stack.enter_context(serving(submission)), more="pool = false")
+        report = tmp_path / "inside.json"
+        proxy = stack.enter_context(running(house, report))
+        place = Place(proxy, report, {})
+        for _ in range(4):
+            raised = place.raised("smtp", "mail", helo)
+            assert raised == {"sessions": 1, "sessions_non_esmtp": 1}
+        wanted = re.compile(r"^mailproxy_pool_made_total\{.*\} 4\.0$", re.MULTILINE)
+        until(lambda: wanted.search(report_of(proxy, report)["metrics"]), "the pools of all workers")
 
 
 def test_metrics_know_the_state_of_what_listeners_use(place: Place) -> None:
