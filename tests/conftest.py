@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 
 import pytest
 import pytest_twisted
@@ -19,6 +20,12 @@ IN_CI = os.environ.get("CI") == "true"
 TURN_SECONDS = 0.01
 TURNS = 200
 """How often the reactor turns for what a test has ended already: a close takes a few turns to go through."""
+
+
+def pytest_configure():
+    """A shell that starts us in the background has SIGINT ignored; the programs that we start would inherit that."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish():

@@ -259,7 +259,14 @@ class SessionProtocol(ClientConnection):
         upstream = self._upstream
         if upstream is not None:
             self._forget_upstream()
-            self._around.upstreams.take_back(upstream, messages=action.messages, reset=action.reset, sound=action.sound)
+            self._around.upstreams.take_back(
+                upstream,
+                messages=action.messages,
+                taken=action.taken,
+                refusals=action.refusals,
+                reset=action.reset,
+                sound=action.sound,
+            )
 
     def _abort_upstream(self, _action: AbortUpstream | None = None) -> None:
         upstream, opening = self._upstream, self._opening

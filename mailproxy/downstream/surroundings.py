@@ -51,7 +51,7 @@ class Upstreams(Protocol):
             fresh: one that nobody has used before.
         """
 
-    def take_back(self, stream: Any, *, messages: int, reset: bool, sound: bool) -> None:
+    def take_back(self, stream: Any, *, messages: int, taken: bool, refusals: int, reset: bool, sound: bool) -> None:
         """A session is done with it, and hears no more of it; as `session.actions.ReleaseUpstream`."""
 
     def known(self) -> Any:

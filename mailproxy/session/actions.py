@@ -77,11 +77,14 @@ class ReleaseUpstream:
     """
     The session is done with a healthy upstream connection: it is kept for others, or ended in good order.
 
-    `messages`: so many mail transactions has this session begun.  `reset`: one is open in it.  `sound`: nothing that
-    the session has seen speaks against its use by others.
+    `messages`: so many mail transactions has this session begun.  `taken`: the mail server has taken a message.
+    `refusals`: so often has it said no, since it last did.  `reset`: a transaction is open.  `sound`: nothing that the
+    session has seen speaks against its use by others.
     """
 
     messages: int = 0
+    taken: bool = False
+    refusals: int = 0
     reset: bool = False
     sound: bool = True
 

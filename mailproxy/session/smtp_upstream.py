@@ -59,6 +59,8 @@ class MailServer:
         """Whether mail data is under way, or is being thrown away: the client has not ended it."""
         self._reused = False
         self._messages = 0
+        self._taken = False
+        self._refusals = 0
         self._mended = False
         self._utf8 = False
         self._fresh = False
@@ -104,6 +106,8 @@ class MailServer:
         self._parser = ReplyParser()
         self._reused = reused
         self._messages = 0
+        self._taken = False
+        self._refusals = 0
         self._mended = False
 
     def failed(self) -> None:
@@ -128,6 +132,8 @@ class MailServer:
             self._agenda.add(
                 ReleaseUpstream(
                     messages=self._messages,
+                    taken=self._taken,
+                    refusals=self._refusals,
                     reset=self.transaction is Transaction.OPEN,
                     sound=orderly and not (self._parser.pending or self._mended),
                 )
@@ -225,6 +231,7 @@ class MailServer:
         elif not _belongs(awaited, reply):
             self.drop(Violation(f"reply {reply.code} to {awaited.value}"))
         else:
+            self._refusals += reply.negative
             _ANSWERS[awaited](self, reply)
 
     def _unasked(self, reply: Reply) -> None:
@@ -293,6 +300,8 @@ class MailServer:
         self._reused = True
         if reply.positive:
             self._answers.forgive()
+            self._taken = True
+            self._refusals = 0
         self._agenda.report(
             "message", code=reply.code, octets=self._content.octets, recipients=self.recipients, text=reply.text
         )

@@ -39,12 +39,10 @@ from twisted.python.failure import Failure
 from zope.interface import directlyProvides
 
 from mailproxy.sockets.eager import Eager
+from mailproxy.sockets.portions import Portions
 
 RECORD_OCTETS = 16_384
 """The most that one record holds (RFC 8446 §5.1)."""
-
-RECORDS_AT_ONCE = 4
-"""How many records are read before the protocol gets them, and others their turn."""
 
 SHORT_OCTETS = 1_024
 """A record shorter than that is the last one for now, most of the time: the reactor says so when it was not."""
@@ -61,7 +59,7 @@ class Stage(Enum):
     CLOSED = auto()
 
 
-class SocketTLS(Eager):
+class SocketTLS(Portions, Eager):
     """
     A mixin before `tcp.Client` or `tcp.Server`.
     """
@@ -189,11 +187,13 @@ class SocketTLS(Eager):
         """What has arrived, and what came behind it: an error, or the peer's goodbye."""
         assert self._tls is not None
         chunks: list[bytes] = []
+        most = self.bufferSize // RECORD_OCTETS
         try:
-            while len(chunks) < RECORDS_AT_ONCE:
+            while len(chunks) < most:
                 chunks.append(self._tls.recv(RECORD_OCTETS))
                 if len(chunks[-1]) < SHORT_OCTETS:
-                    break
+                    return chunks, None
+            self._filled()
         except SSL.WantReadError:
             pass
         except SSL.WantWriteError:
@@ -214,12 +214,14 @@ class SocketTLS(Eager):
     def pauseProducing(self) -> None:
         """Nothing more is delivered."""
         self._paused = True
+        self._pause_begins()
         if not self._write_wants_read:
             self.stopReading()
 
     def resumeProducing(self) -> None:
         """Octets are delivered again; also while we wait for the goodbye of the peer."""
         self._paused = False
+        self._pause_ends()
         if self._tls is None:
             super().resumeProducing()
         elif self._read_wants_write:

@@ -37,6 +37,8 @@ class Direct:
         stream: UpstreamStream,
         *,
         messages: int,  # noqa: ARG002 - nobody gets it again, here and below
+        taken: bool,  # noqa: ARG002
+        refusals: int,  # noqa: ARG002
         reset: bool,  # noqa: ARG002
         sound: bool,  # noqa: ARG002
     ) -> None:

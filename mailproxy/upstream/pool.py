@@ -44,6 +44,12 @@ from mailproxy.upstream.resting import Reset, Resting, Shelf
 from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.wire.smtp import Extensions
 
+MOST_REFUSALS = 5
+"""
+So often the mail server may have said no since it last took a message.  It counts that for the connection, whoever it
+was: Postfix answers more and more slowly from the tenth time on, and hangs up at the twentieth.
+"""
+
 _log = Logger(namespace="mailproxy.upstream")
 
 
@@ -139,18 +145,23 @@ class Pool:
             claim.bound(self._late)
         return claim.answer
 
-    def take_back(self, stream: UpstreamStream, *, messages: int, reset: bool, sound: bool) -> None:
+    def take_back(
+        self, stream: UpstreamStream, *, messages: int, taken: bool, refusals: int, reset: bool, sound: bool
+    ) -> None:
         """
         A session is done with it.
 
         Args:
             stream: of `open`; nothing is under way on it.
             messages: how many mail transactions this session has begun.
+            taken: the mail server has taken a message.
+            refusals: how often it has said no, since it last did.
             reset: a transaction is open.
             sound: nothing speaks against its use by others.
         """
         stream.reused = True
         stream.messages += messages
+        stream.refusals = refusals + (0 if taken else stream.refusals)
         unwanted = self._closed or (self._shelf.closed and not self._claims)
         if unwanted or not sound or self._worn(stream):
             stream.release(self._quit_seconds)
@@ -346,7 +357,9 @@ class Pool:
     def _worn(self, stream: UpstreamStream) -> bool:
         own = stream.capabilities.limit("MAILMAX") if isinstance(stream.capabilities, Extensions) else 0
         most = min(own or self._settings.messages, self._settings.messages)
-        return stream.messages >= most or self._clock.seconds() - stream.born >= self._settings.age_seconds
+        if self._clock.seconds() - stream.born >= self._settings.age_seconds:
+            return True
+        return stream.messages >= most or stream.refusals >= MOST_REFUSALS
 
     def _until(self, resting: Resting) -> float:
         """When it has rested for long enough, or is too old."""

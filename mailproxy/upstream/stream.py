@@ -63,6 +63,8 @@ class UpstreamStream:
     """Whether an owner had it, and let go of it."""
     messages = 0
     """How many mail transactions its owners have begun."""
+    refusals = 0
+    """How often the mail server has said no on it since it last took a message."""
     born = 0.0
     """When it was logged in, in seconds of the reactor."""
     gone: Callable[[UpstreamStream], None] | None = None

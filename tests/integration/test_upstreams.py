@@ -64,6 +64,7 @@ def test_the_one_smtp_mechanism_is_used(bed: Bed, tools: Tools, proxy: Proxy, na
     letter = Letter(ACME.address)
     SENDERS["smtplib"](tools, proxy.ports[ACME.tenant, name], letter)
     assert bed.postfix.login_of(letter.message_id) == (name, mechanism, ACME.user)
+    bed.mailbox(ACME).wait_for(letter.marker.encode())  # or the next test would have it in its mailbox
 
 
 @pytest.mark.parametrize(("mechanism", "logged"), POP3_MECHANISMS.items())

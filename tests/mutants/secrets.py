@@ -29,7 +29,6 @@ if entry is None:
     if len(self._entries) >= self._max_entries:
 """,
         tests=("destination/test_destination_cache.py",),
-        seeds=100,
     ),
     Guard(
         "the service token's key holds the service key",
@@ -79,7 +78,6 @@ self._forget()
 return refused
 """,
         tests=("destination/test_destination_lookup.py",),
-        seeds=300,
     ),
     Guard(
         "a tenant's file comes before everybody's",
@@ -126,7 +124,6 @@ if False:
         before="chr(octet) if 0x20 <= octet < 0x7F and octet != 0x5C else",
         after="chr(octet) if octet < 0x7F else",
         tests=("observe/test_text.py",),
-        seeds=300,
     ),
     Guard(
         "what a peer says is cut before it is logged",

@@ -227,7 +227,7 @@ elif False:
         before='if ahead and (command.verb in LAST_OF_A_GROUP or (command.verb == b"DATA" and',
         after='if False and (command.verb in LAST_OF_A_GROUP or (command.verb == b"DATA" and',
         tests=SESSION,
-        seeds=200,
+        seeds=600,
     ),
     Guard(
         "who has to wait for a reply says nothing",

@@ -138,12 +138,16 @@ class Script:
         assert self.deeds.pop(0) == wanted, f"{self.deeds!r} follows"
 
     def _released(self, rest):
-        """With `2 reset unsound` behind it after two messages, in a transaction, and not to be used again."""
+        """
+        With `2 reset unsound` behind it after two messages, in a transaction, and not to be used again; `no:3` where
+        the mail server has said no three times since it last took a message.
+        """
         assert self.deeds, "nothing was decided"
         deed = self.deeds.pop(0)
         assert isinstance(deed, ReleaseUpstream), f"{deed!r} and {self.deeds!r} follow"
         if rest:
             words = [str(deed.messages), *(["reset"] if deed.reset else []), *([] if deed.sound else ["unsound"])]
+            words += [f"no:{deed.refusals}"] if deed.refusals else []
             assert rest.split() == words, f"released: {words}"
 
     def _asked(self, rest):

@@ -53,6 +53,10 @@ class Server:
     believable: bool = True
     open: bool = False
     """Whether there is a transaction, as far as the server was told."""
+    taken: bool = False
+    """Whether it has taken a message."""
+    refusals: int = 0
+    """How often it has said no, since it last did."""
     log: list[bytes] = field(factory=list)
     """The commands, and the mail data that has an end."""
     _parser: ReplyParser = field(factory=ReplyParser)
@@ -116,6 +120,9 @@ class Server:
         command = self.unanswered.pop(0)
         answer = Answer(command, reply)
         self.answers.append(answer)
+        self.refusals += reply.negative
+        if command == b"." and reply.positive:
+            self.taken, self.refusals = True, 0
         intermediate = reply.code // 100 == 3
         if command == b".":
             answer.data = self.last_data

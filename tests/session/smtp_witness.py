@@ -248,6 +248,7 @@ class SMTPWitness:
             assert self.server.data is None
             assert action.reset == self.server.open, "RSET goes with a transaction, and only with one"
             assert action.messages == sum(line[:5] == b"MAIL " for line in self.server.log)
+            assert (action.taken, action.refusals) == (self.server.taken, self.server.refusals)
             assert not (action.sound and self.server.half_said), "octets that nobody asked for are left to others"
         self.upstream = None
 

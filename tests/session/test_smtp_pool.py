@@ -333,7 +333,7 @@ REUSED = {
     + AGAIN
     + GROUP_OUT
     + "quiet\nu: 450 m\\r\\n503 r1\\r\\n503 r2\\r\\n503 d\\r\\n\n"
-    + "S: 450 m\nS: 503 r1\nS: 503 r2\nS: 503 d\nrelease 1\nclose downstream_closed\nquiet\n",
+    + "S: 450 m\nS: 503 r1\nS: 503 r2\nS: 503 d\nrelease 1 no:4\nclose downstream_closed\nquiet\n",
     "a_client_that_goes_during_the_second_opening": READY
     + GROUP
     + GROUP_OUT
@@ -405,7 +405,7 @@ WANTED = {
     "in_a_transaction": READY + MAIL + "wanted\nquiet\n",
     "it_goes_when_the_transaction_is_over": READY + MAIL + "wanted\n" + RCPT + DATA + END + "release 1\nquiet\n",
     "or_was_refused": READY
-    + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nwanted\nU: 550 no\nS: 550 no\nrelease 1\nquiet\n",
+    + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nwanted\nU: 550 no\nS: 550 no\nrelease 1 no:1\nquiet\n",
     "or_was_reset": READY + MAIL + "wanted\nC: RSET\nM: RSET\nquiet\nU: 250 ok\nS: 250 ok\nrelease 1\nquiet\n",
     "but_not_before_the_next_one_that_is_here_already": READY
     + MAIL
@@ -444,14 +444,14 @@ ENDS = {
     + MAIL
     + "C: DATA\nM: DATA\nU: 554 no\nS: 554 no\n"
     + QUIT
-    + "release 1 reset\nclose quit",
+    + "release 1 reset no:1\nclose quit",
     "quit_behind_a_message_that_was_refused": READY
     + MAIL
     + RCPT
     + DATA
     + "C: .\nm: .\\r\\n\nU: 550 no\nS: 550 no\n"
     + QUIT
-    + "release 1\nclose quit",
+    + "release 1 no:1\nclose quit",
     "quit_behind_reset": READY + MAIL + "C: RSET\nM: RSET\nU: 250 ok\nS: 250 ok\n" + QUIT + "release 1\nclose quit",
     "the_client_closes": READY + SENT + "eof\nrelease 1\nclose downstream_closed",
     "the_client_goes": READY + SENT + "gone\nrelease 1\nclose downstream_lost",

@@ -106,6 +106,7 @@ class Ledger:
 
     def shows(self, tap, secret):
         """The proxy shows a secret."""
+        self._must_be_current(tap, secret)
         about = self._about(tap.host, secret)
         if tap in about.shown_by or not self._is_ours(tap, owner_of(secret)):
             return
@@ -118,6 +119,12 @@ class Ledger:
             others = ", ".join(other.name for other in about.shown_by)
             self._world.forbid(f"{tap.name}: {secret} is shown while nobody knows yet what comes of it on {others}")
         about.shown_by.add(tap)
+
+    def _must_be_current(self, tap, secret):
+        """Whoever connects so long after a secret was changed has asked for it since."""
+        replaced_at = self._world.vault.replaced_at(secret)
+        if replaced_at is not None and tap.began > replaced_at + self._world.config.timeouts.login_seconds:
+            self._world.forbid(f"{tap.name}: {secret} is shown {tap.began - replaced_at:.3f} s after it was replaced")
 
     def is_through(self, tap):
         """A mail server has answered, whatever it was, or the connection is over: who answers is reached."""

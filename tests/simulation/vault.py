@@ -28,6 +28,7 @@ class Vault:
         self._until = {}
         """Until when a secret opens something; one that is not here always does."""
         self._owners = {}
+        self._replaced = {}
         self._before = {}
         self._generations = 0
 
@@ -58,6 +59,10 @@ class Vault:
         """The password or client secret of a destination, as its file says."""
         return self._current.get(place.owner, site.first_secret(place))
 
+    def replaced_at(self, secret):
+        """Since when a file says another one; None for what no file says, or still says."""
+        return self._replaced.get(secret)
+
     @property
     def binding(self):
         """The secret in the service key."""
@@ -74,6 +79,7 @@ class Vault:
         """The file says what the mail server knows nothing of."""
         wrong = self._another(place.owner, "x")
         self._until[wrong] = -math.inf
+        self._replaced[self.current(place)] = self._world.reactor.seconds()
         self._current[place.owner] = wrong
         self._write_place(place)
 
@@ -102,7 +108,9 @@ class Vault:
         return secret(owner, f"{what}{self._generations}")
 
     def _replace(self, key, before, after, grace):
-        self._until[before] = self._world.reactor.seconds() + grace
+        now = self._world.reactor.seconds()
+        self._until[before] = now + grace
+        self._replaced[before] = now
         self._current[key] = after
 
     def _write_place(self, place):

@@ -7,6 +7,7 @@ import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
+from mailproxy.sockets.portions import LARGE_PORTION_OCTETS
 from tests.sockets.hall import HalfCloseableSubject, Subject, narrow, settle, some, until
 
 MUCH = 4 << 20
@@ -364,7 +365,7 @@ async def test_others_get_their_turn_while_much_arrives(hall):
     peer = await hall.secured(subject)
     peer.send(bytes(MUCH))
     await until(lambda: len(subject.received) == MUCH)
-    assert max(sizes) <= 65_536
+    assert max(sizes) <= LARGE_PORTION_OCTETS
 
 
 @pytest_twisted.ensureDeferred

@@ -18,6 +18,7 @@ from tests.support.transports import Network
 
 LOGIN_SECONDS = 20.0
 QUIT_SECONDS = 5.0
+GIVEN_BACK = {"messages": 1, "taken": True, "refusals": 0, "reset": False, "sound": True}
 SETTINGS = PoolSettings(connections=0, messages=100, age_seconds=300.0, idle_seconds=30.0, min_idle=0)
 DESTINATION = Destination("d", MailProtocol.SMTP, "mail.test", 587, TLSSettings(TLSMode.REQUIRED), login=True)
 CHANNEL = Channel("acme", Login(DESTINATION, Password("alice", "secret")), "roots")
@@ -149,9 +150,9 @@ class Borrower:
         if self.lets_go:
             self.give_back()
 
-    def give_back(self, *, messages=1, reset=False, sound=True):
+    def give_back(self, **how):
         stream, self.stream = self.stream, None
-        self.pool.take_back(stream, messages=messages, reset=reset, sound=sound)
+        self.pool.take_back(stream, **GIVEN_BACK | how)
         return stream
 
     def abort(self):

@@ -219,6 +219,25 @@ class TestCheckIn:
         used(bed, messages=messages)
         assert len(bed.shelf) == kept
 
+    @pytest.mark.parametrize("said", [[5], [2, 3], [1] * 5, [0, 4, 0, 1]])
+    def test_nor_what_the_mail_server_has_said_no_on_too_often(self, bed, said):
+        *earlier, last = said
+        for refusals in earlier:
+            used(bed, taken=False, refusals=refusals)
+            assert len(bed.shelf) == 1
+        used(bed, taken=False, refusals=last)
+        assert len(bed.shelf) == 0
+
+    def test_what_was_said_before_it_took_a_message_is_forgotten(self, bed):
+        for _ in range(5):
+            stream = used(bed, taken=False, refusals=4)
+            assert used(bed, taken=True, refusals=0) is stream
+        used(bed, taken=True, refusals=4)
+        used(bed, taken=False, refusals=0)
+        assert len(bed.shelf) == 1
+        used(bed, taken=False, refusals=1)
+        assert len(bed.shelf) == 0
+
     def test_nor_what_is_too_old(self, bed):
         borrower = bed.borrow()
         bed.network.advance(299.9)
