@@ -92,6 +92,28 @@ def refuses_starttls(visit: Visit) -> None:
     visit.read_line()
 
 
+def denies(visit: Visit) -> None:
+    """A mail server that lets nobody in."""
+    visit.send(b"220 scripted ESMTP\r\n")
+    visit.read_line()
+    visit.send(b"250-scripted\r\n250 AUTH PLAIN\r\n")
+    visit.read_line()
+    visit.send(b"535 5.7.8 no\r\n")
+    visit.read_line()
+
+
+def denies_pop3(visit: Visit) -> None:
+    """The same of POP3."""
+    visit.send(b"+OK scripted\r\n")
+    visit.read_line()
+    visit.send_capabilities()
+    visit.read_line()
+    visit.send(b"+OK\r\n")
+    visit.read_line()
+    visit.send(b"-ERR [AUTH] no\r\n")
+    visit.read_line()
+
+
 def refuses_stls(visit: Visit) -> None:
     """The same of POP3."""
     visit.send(b"+OK scripted\r\n")
@@ -194,9 +216,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for protocol, of_protocol in scripts.items():
             for name, script in (of_protocol | {"late": late[protocol]}).items():
                 house.add(f"{protocol}-{name}", protocol, stack.enter_context(serving(script)), more=TLS)
-            for name, stem in (("tls", "here"), ("wrong", "there")):
+            denied = denies if protocol == "smtp" else denies_pop3
+            behind_tls = (
+                ("tls", "here", good[protocol]),
+                ("wrong", "there", good[protocol]),
+                ("denies", "here", denied),
+            )
+            for name, stem, script in behind_tls:
                 files = {"certificate": folder / f"{stem}.pem", "key": folder / f"{stem}.key"}
-                port = stack.enter_context(serving(good[protocol], **files))
+                port = stack.enter_context(serving(script, **files))
                 house.add(f"{protocol}-{name}", protocol, port, more=TLS)
                 house.write_file(plain(f"{protocol}-{name}", f"{protocol}s", port))
             properties = plain(f"{protocol}-refuses", protocol, stack.enter_context(serving(of_protocol["refuses"])))
@@ -335,6 +363,7 @@ CASES = [
     ("smtp", "plain", encrypted, {"sessions_downstream_terminated_ssl"}),
     ("smtp", "plain", breaks_tls, {"sessions_downstream_ssl_err"}),
     ("smtp", "tls", hears_nothing_more, {"sessions_upstream_terminated_ssl"}),
+    ("smtp", "denies", is_refused, {"sessions_upstream_terminated_ssl"}),
     ("smtp", "wrong", is_refused, {"sessions_upstream_ssl_err"}),
     ("smtp", "refuses", is_refused, {"sessions_upstream_ssl_command_err"}),
     ("pop3", "plain", only_looks, set()),
@@ -345,6 +374,7 @@ CASES = [
     ("pop3", "plain", encrypted_pop3, {"sessions_downstream_terminated_ssl"}),
     ("pop3", "plain", breaks_tls_of_pop3, {"sessions_downstream_ssl_err"}),
     ("pop3", "tls", only_looks, {"sessions_upstream_terminated_ssl"}),
+    ("pop3", "denies", is_not_greeted, {"sessions_upstream_terminated_ssl"}),
     ("pop3", "wrong", is_not_greeted, {"sessions_upstream_ssl_err"}),
     ("pop3", "refuses", is_not_greeted, {"sessions_upstream_ssl_command_err"}),
 ]
