@@ -47,7 +47,7 @@ class _Opened:
         """How it is at this moment."""
         tenant = self.recipe.tenant
         name = tenant.name if tenant.is_subscriber else None
-        return SourceFigures(self.recipe.name, name, self.source.figures(), self.web.token_seconds)
+        return SourceFigures(self.recipe.name, name, self.source.figures(), self.web.token_seconds.copy())
 
 
 class Places:

@@ -2,8 +2,8 @@
 Metrics for Prometheus and whatever reads its formats: made when somebody asks, out of what is counted anyway.
 
 Nothing is kept here.  A session adds to plain numbers (`counters`), and only a scrape turns them into samples with
-names and labels, so that sessions do not pay for it.  It takes about half a millisecond for each listener, and may be
-done in another thread: what goes on meanwhile is seen, or not.
+names and labels, so that sessions do not pay for it.  It takes one or two milliseconds for a busy listener, and
+may be done in another thread, so that sessions do not wait for it: what goes on meanwhile is seen, or not.
 """
 
 from __future__ import annotations

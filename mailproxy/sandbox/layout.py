@@ -208,6 +208,10 @@ ca_files = ["{CA_FILE}"]
 [pool]
 enabled = false     # every session logs in, which is what there is to see here
 
+[log]
+format = "text"     # for people; what is no terminal gets JSON otherwise
+fold_seconds = 0    # every session has its lines
+
 [destination_services.default]
 binding = "bindings/destination"
 

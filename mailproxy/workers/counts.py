@@ -33,7 +33,7 @@ def format_counts(counts: Counts) -> list[Any]:
     """The counts as JSON has them."""
     return [
         [
-            [who.destination, who.tenant, who.service, who.protocol.value],
+            format_identity(who),
             [
                 counters.sessions,
                 counters.active,
@@ -54,42 +54,59 @@ def parse_counts(raw: object) -> dict[Identity, Counters]:
         ValueError: there are none in it, or too many.
     """
     return {
-        _identity(who): _counters(numbers)
-        for who, numbers in (_list(each, [2]) for each in _list(raw, range(MAX_LISTENERS + 1)))
+        parse_identity(who): _counters(numbers)
+        for who, numbers in (as_list(each, [2]) for each in as_list(raw, range(MAX_LISTENERS + 1)))
     }
 
 
-def _identity(raw: object) -> Identity:
-    destination, tenant, service, protocol = _list(raw, [4])
+def format_identity(who: Identity) -> list[Any]:
+    """Whose they are."""
+    return [who.destination, who.tenant, who.service, who.protocol.value]
+
+
+def parse_identity(raw: object) -> Identity:
+    """
+    Whose they are.
+
+    Raises:
+        ValueError: it is nobody's name.
+    """
+    destination, tenant, service, protocol = as_list(raw, [4])
     name = None if tenant is None else _text(tenant)
     return Identity(_text(destination), name, _text(service), MailProtocol(_text(protocol)))
 
 
 def _counters(raw: object) -> Counters:
-    sessions, active, *by_word, octets, durations = _list(raw, [4 + len(BY_WORD)])
+    sessions, active, *by_word, octets, durations = as_list(raw, [4 + len(BY_WORD)])
     return Counters(
-        _number(sessions),
-        _number(active),
+        as_number(sessions),
+        as_number(active),
         **{name: _words(words) for name, words in zip(BY_WORD, by_word, strict=True)},
-        octets=Octets(*map(_number, _list(octets, [len(attrs.fields(Octets))]))),
-        durations=Durations(*map(_histogram, _list(durations, [len(attrs.fields(Durations))]))),
+        octets=Octets(*map(as_number, as_list(octets, [len(attrs.fields(Octets))]))),
+        durations=Durations(*map(_histogram, as_list(durations, [len(attrs.fields(Durations))]))),
     )
 
 
 def _histogram(raw: object) -> Histogram:
-    counts, total = _list(raw, [2])
+    counts, total = as_list(raw, [2])
     if not isinstance(total, int | float) or isinstance(total, bool) or not 0 <= total < math.inf:
         raise ValueError("a sum of durations is no number")
-    return Histogram([_number(each) for each in _list(counts, [len(SECONDS) + 1])], float(total))
+    return Histogram([as_number(each) for each in as_list(counts, [len(SECONDS) + 1])], float(total))
 
 
 def _words(raw: object) -> Counter[str]:
     if not isinstance(raw, dict) or len(raw) > MAX_WORDS or any(len(word) > _MAX_WORD for word in raw):
         raise ValueError("counts are no words with numbers")
-    return Counter({word: _number(number) for word, number in raw.items()})
+    return Counter({word: as_number(number) for word, number in raw.items()})
 
 
-def _number(raw: object) -> int:
+def as_number(raw: object) -> int:
+    """
+    A number that is counted.
+
+    Raises:
+        ValueError: it is none.
+    """
     if type(raw) is not int or not 0 <= raw < _MAX_NUMBER:
         raise ValueError("a count is no number")
     return raw
@@ -101,7 +118,13 @@ def _text(raw: object) -> str:
     return raw
 
 
-def _list(raw: object, lengths: Sequence[int]) -> list[Any]:
+def as_list(raw: object, lengths: Sequence[int]) -> list[Any]:
+    """
+    A list of one of these lengths.
+
+    Raises:
+        ValueError: it is none.
+    """
     if not isinstance(raw, list) or len(raw) not in lengths:
         raise ValueError("counts are no list of the right length")
     return raw

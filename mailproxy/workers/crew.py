@@ -158,7 +158,7 @@ class Crew:
         """A worker serves, or has failed to."""
         if self._ending:
             return
-        mate = seat.mate = Mate(self._clock, next(self._numbers), seat.number, self.ledger.report)
+        mate = seat.mate = Mate(self._clock, next(self._numbers), seat.number, self.ledger.report, self.ledger.note)
         seat.served_since = None
         mate.over.addCallback(self._ended, seat, mate)
         try:

@@ -23,6 +23,7 @@ from mailproxy.observe.text import printable
 from mailproxy.workers.channel import Channel
 from mailproxy.workers.counts import Counts, parse_counts
 from mailproxy.workers.frames import Message
+from mailproxy.workers.states import MAX_STATES, States, parse_states
 
 ANSWER_SECONDS = 60.0
 """How long a worker has for anything that it is asked; a start takes about one second."""
@@ -50,11 +51,19 @@ class Mate(ProcessProtocol):
         number: its own; no other worker has or had it.
         seat: what it fills; another worker may have done so before.
         counted: called with what its listeners have counted.
+        stated: called with how they are.
     """
 
     transport: Any
 
-    def __init__(self, clock: IReactorTime, number: int, seat: int, counted: Callable[[int, Counts], object]) -> None:
+    def __init__(
+        self,
+        clock: IReactorTime,
+        number: int,
+        seat: int,
+        counted: Callable[[int, Counts], object],
+        stated: Callable[[int, States], object],
+    ) -> None:
         self.number = number
         self.seat = seat
         self.channel = Channel(self._heard, self._lost, sockets=False)
@@ -64,6 +73,7 @@ class Mate(ProcessProtocol):
         """Fires when its process is gone, with how it ended."""
         self._clock = clock
         self._counted = counted
+        self._stated = stated
         self._asked: deque[tuple[Deferred[Answer], Deadline]] = deque()
         self._silent = 0
         self._look = Deadline(clock)
@@ -118,6 +128,8 @@ class Mate(ProcessProtocol):
         match message:
             case {"counts": raw}:
                 self._counted(self.number, parse_counts(raw))
+            case {"states": raw}:
+                self._stated(self.number, parse_states(raw, MAX_STATES))
             case {"answer": raw} if self._asked:
                 self._answered(_problems(raw))
             case _:

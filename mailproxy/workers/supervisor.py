@@ -31,7 +31,7 @@ from mailproxy.workers.exchange import Exchange, hand_over
 from mailproxy.workers.held import Held
 from mailproxy.workers.mate import Answer, Mate
 from mailproxy.workers.spawn import Spawn, spawner
-from mailproxy.workers.tally import LOST
+from mailproxy.workers.tally import LOST, Ledger
 
 GRACE_SECONDS = 1.5
 """How much longer than its own deadlines a worker may take for its end."""
@@ -116,9 +116,9 @@ class Supervisor(Service):
         return self._crew.ledger.totals()
 
     def observations(self) -> list[Observation]:
-        """What an operator sees of each listener; the state of what it uses is known in the workers alone."""
+        """What an operator sees of each listener, in all workers together."""
         totals = self.counters()
-        return [_observation(held.order, totals) for held in self.listeners]
+        return [_observation(held.order, totals, self._crew.ledger) for held in self.listeners]
 
     def privilegedStartService(self) -> None:
         """
@@ -198,10 +198,10 @@ class Supervisor(Service):
         return Held(endpoint_of(self._reactor, order.endpoint), order)
 
 
-def _observation(order: Order, totals: Mapping[Identity, Counters]) -> Observation:
+def _observation(order: Order, totals: Mapping[Identity, Counters], ledger: Ledger) -> Observation:
     who = order.recipe.identity
     counters = totals.get(who, Counters())
-    return Observation(who.protocol.value, who.destination, who.tenant, order.stat_prefix, counters)
+    return Observation(who.protocol.value, who.destination, who.tenant, order.stat_prefix, counters, ledger.state(who))
 
 
 def _fail(reactor: Any) -> None:

@@ -8,8 +8,10 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.observation import State
 from mailproxy.recipes import Identity
 from mailproxy.workers.counts import MAX_LISTENERS, Counts
+from mailproxy.workers.states import States, together
 
 LOST = "worker_lost"
 """The outcome of sessions whose worker died before it could tell theirs."""
@@ -60,9 +62,12 @@ class Tally:
 class Ledger:
     """
     The counts of all workers; each listener's `sessions == active + sum(outcomes.values())`, as with one process.
+
+    Also how things are in those that live.
     """
 
     def __init__(self) -> None:
+        self._states: dict[int, States] = {}
         self._alive: dict[int, dict[Identity, Counters]] = {}
         self._dead: dict[Identity, Counters] = {}
 
@@ -70,8 +75,17 @@ class Ledger:
         """A worker has told these; they replace what it told before."""
         self._alive.setdefault(worker, {}).update(counts)
 
+    def note(self, worker: int, states: States) -> None:
+        """A worker has told how its listeners are; of any other it has none any more."""
+        self._states[worker] = states
+
+    def state(self, who: Identity) -> State | None:
+        """How a listener is in all workers together; None where none has told."""
+        return together(states[who] for states in self._states.values() if who in states)
+
     def close(self, worker: int) -> int:
         """The worker is dead, and what it has counted stays; how many sessions it took along."""
+        self._states.pop(worker, None)
         lost = 0
         for who, counters in self._alive.pop(worker, {}).items():
             lost += counters.active

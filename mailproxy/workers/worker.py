@@ -23,6 +23,7 @@ from mailproxy.deadline import Deadline
 from mailproxy.errors import ConfigError
 from mailproxy.listeners import Listener
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.observation import State
 from mailproxy.process import follow, forget_threads, spare_the_collector, wait_for_no_thread
 from mailproxy.recipes import Identity
 from mailproxy.service import Endpoints, Proxy, make_service
@@ -33,6 +34,7 @@ from mailproxy.workers.frames import Message
 from mailproxy.workers.handed import Handed
 from mailproxy.workers.places import place_of
 from mailproxy.workers.share import share_of
+from mailproxy.workers.states import MAX_STATES, States, format_states
 from mailproxy.workers.tally import Tally
 
 REPORT_SECONDS = 1.0
@@ -69,6 +71,8 @@ class Worker:
         self._path = Path()
         self._sockets = Handed(reactor, self._is_ahead)
         self._tally = Tally()
+        self._told: States = {}
+        """How the listeners were when that was told."""
         self._one_at_a_time = DeferredLock()
         self._proxy: Proxy | None = None
         self._ending = self._stopped = self._alone = False
@@ -226,12 +230,21 @@ class Worker:
     def _tell(self) -> None:
         for portion in [*self._tally.news()] or [{}]:
             self.channel.say({"counts": format_counts(portion)})
+        listeners = [] if self._proxy is None else self._proxy.listeners
+        states = dict(map(_state, listeners[:MAX_STATES]))
+        if states != self._told:
+            self._told = states
+            self.channel.say({"states": format_states(states)})
 
     def _crashed(self, failure: Failure) -> None:
         """A mistake of ours: another worker takes this one's place."""
         _log.failure("internal error in a worker", failure)
         self.status = 1
         self._stop()
+
+
+def _state(listener: Listener) -> tuple[Identity, State]:
+    return listener.order.recipe.identity, listener.gate.keeper.state()
 
 
 def _counters(listener: Listener) -> tuple[Identity, Counters]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import signal
 import socket
 import sys
@@ -16,12 +17,15 @@ from attrs import define, field
 
 from tests.chaos.records import Record
 from tests.chaos.waiting import comes_true
+from tests.support.statistics import read_statistics, that_do_not_add_up
 from tests.support.tools import CHECKOUT
 
 DRAIN_SECONDS = 12.0
 FINAL_REPLY_SECONDS = 5.0
 _END_SECONDS = DRAIN_SECONDS + FINAL_REPLY_SECONDS + 14.0
 _UP_SECONDS = 30.0
+_STOCK_SECONDS = 10.0
+_PATH = f"{CHECKOUT}:{CHECKOUT / 'tests' / 'support' / 'inside'}"
 _TWISTD = [str(Path(sys.executable).parent / "twistd"), "-n", "--pidfile=", "mailproxy", "--config"]
 
 
@@ -33,6 +37,11 @@ class Incarnation:
     log: Path
     asked: signal.Signals | None = None
     ended: asyncio.Event = field(factory=asyncio.Event)
+
+    @property
+    def report(self) -> Path:
+        """Where it writes down what it has counted."""
+        return self.log.with_suffix(".json")
 
     @property
     def text(self) -> str:
@@ -77,6 +86,7 @@ class Supervisor:
     async def terminate(self) -> None:
         """The incarnation that runs now has drained and ended."""
         now = self.incarnations[-1]
+        await self._take_stock(now)
         self._send(now, signal.SIGTERM)
         try:
             async with asyncio.timeout(_END_SECONDS):
@@ -99,6 +109,18 @@ class Supervisor:
             raise AssertionError(f"the proxy is not up within {_UP_SECONDS} s:\n{self.incarnations[-1].text}")
         return self.incarnations[-1]
 
+    async def _take_stock(self, now: Incarnation) -> None:
+        """It was asked for its numbers, and they add up; one that is gone before it has answered, is not waited for."""
+        if not self._is_up():
+            return
+        now.process.send_signal(signal.SIGUSR1)
+        if await comes_true(lambda: now.report.exists() or now.ended.is_set(), _STOCK_SECONDS) and now.report.exists():
+            numbers = read_statistics(json.loads(now.report.read_text())["stats"])
+            for listener in that_do_not_add_up(numbers):
+                self.record.incidents.append(f"{now.log.name}: the sessions of {listener} do not add up: {numbers}")
+        elif not now.ended.is_set():
+            self.record.incidents.append(f"{now.log.name} does not say what it has counted")
+
     def _is_up(self) -> bool:
         now = self.incarnations[-1] if self.incarnations else None
         if now is None or now.ended.is_set():
@@ -118,6 +140,7 @@ class Supervisor:
 
     async def _launch(self) -> Incarnation:
         log = self.folder / f"proxy-{next(self._numbers):03}.log"
+        report = str(log.with_suffix(".json"))
         named = [f"{name}={opened.fileno()}" for name, opened in self.sockets.items()]
         with log.open("ab") as output:
             process = await asyncio.create_subprocess_exec(
@@ -127,7 +150,7 @@ class Supervisor:
                 stderr=output,
                 pass_fds=[opened.fileno() for opened in self.sockets.values()],
                 cwd=CHECKOUT,
-                env={**_inherited(), "PYTHONPATH": str(CHECKOUT), "PYTHONWARNINGS": "default"},
+                env={**_inherited(), "PYTHONPATH": _PATH, "PYTHONWARNINGS": "default", "MAILPROXY_TEST_INSIDE": report},
             )
         self.incarnations.append(Incarnation(process, log))
         return self.incarnations[-1]

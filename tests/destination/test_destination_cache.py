@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from mailproxy.destination.cache import Cache, Fetched
 from mailproxy.errors import DestinationUnavailable, DestinationUnknown, DestinationUnusable, TokenRefused
+from mailproxy.observe.observation import CacheFigures
 from tests.destination.coroutines import run, start
 
 DOWN = DestinationUnavailable("down")
@@ -319,3 +320,14 @@ def test_a_kept_error_keeps_no_frames_alive(cache):
             run(session())
     gc.collect()
     assert [reference() for reference in held] == [None] * 3
+
+
+def test_how_often_it_was_of_use_can_be_asked(cache, origin):
+    assert cache.figures() == CacheFigures()
+    origin.answers = ["a", DOWN]
+    for _ in range(3):
+        run(cache.get("k", origin.fetch))
+    assert cache.figures() == CacheFigures(entries=1, hits=2, fetches=1)
+    with pytest.raises(DestinationUnavailable):
+        run(cache.get("other", origin.fetch))
+    assert cache.figures() == CacheFigures(entries=2, hits=2, fetches=2, failures=1)

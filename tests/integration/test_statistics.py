@@ -4,6 +4,7 @@ Each number of the statistics is raised by what it is for, through the real prox
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 import threading
@@ -21,7 +22,7 @@ from mailproxy.sandbox.pki import Authority
 from tests.support.proxy import Proxy, running
 from tests.support.scripted import Script, Visit, serving
 from tests.support.scripts import Household, Maildrop, Submission, plain
-from tests.support.statistics import report_of, statistics
+from tests.support.statistics import report_of, statistics, that_do_not_add_up
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
@@ -88,6 +89,28 @@ def refuses_starttls(visit: Visit) -> None:
     visit.send(b"250-scripted\r\n250 STARTTLS\r\n")
     visit.read_line()
     visit.send(b"454 4.7.0 TLS not available\r\n")
+    visit.read_line()
+
+
+def denies(visit: Visit) -> None:
+    """A mail server that lets nobody in."""
+    visit.send(b"220 scripted ESMTP\r\n")
+    visit.read_line()
+    visit.send(b"250-scripted\r\n250 AUTH PLAIN\r\n")
+    visit.read_line()
+    visit.send(b"535 5.7.8 no\r\n")
+    visit.read_line()
+
+
+def denies_pop3(visit: Visit) -> None:
+    """The same of POP3."""
+    visit.send(b"+OK scripted\r\n")
+    visit.read_line()
+    visit.send_capabilities()
+    visit.read_line()
+    visit.send(b"+OK\r\n")
+    visit.read_line()
+    visit.send(b"-ERR [AUTH] no\r\n")
     visit.read_line()
 
 
@@ -193,9 +216,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         for protocol, of_protocol in scripts.items():
             for name, script in (of_protocol | {"late": late[protocol]}).items():
                 house.add(f"{protocol}-{name}", protocol, stack.enter_context(serving(script)), more=TLS)
-            for name, stem in (("tls", "here"), ("wrong", "there")):
+            denied = denies if protocol == "smtp" else denies_pop3
+            behind_tls = (
+                ("tls", "here", good[protocol]),
+                ("wrong", "there", good[protocol]),
+                ("denies", "here", denied),
+            )
+            for name, stem, script in behind_tls:
                 files = {"certificate": folder / f"{stem}.pem", "key": folder / f"{stem}.key"}
-                port = stack.enter_context(serving(good[protocol], **files))
+                port = stack.enter_context(serving(script, **files))
                 house.add(f"{protocol}-{name}", protocol, port, more=TLS)
                 house.write_file(plain(f"{protocol}-{name}", f"{protocol}s", port))
             properties = plain(f"{protocol}-refuses", protocol, stack.enter_context(serving(of_protocol["refuses"])))
@@ -334,6 +363,7 @@ CASES = [
     ("smtp", "plain", encrypted, {"sessions_downstream_terminated_ssl"}),
     ("smtp", "plain", breaks_tls, {"sessions_downstream_ssl_err"}),
     ("smtp", "tls", hears_nothing_more, {"sessions_upstream_terminated_ssl"}),
+    ("smtp", "denies", is_refused, {"sessions_upstream_terminated_ssl"}),
     ("smtp", "wrong", is_refused, {"sessions_upstream_ssl_err"}),
     ("smtp", "refuses", is_refused, {"sessions_upstream_ssl_command_err"}),
     ("pop3", "plain", only_looks, set()),
@@ -344,6 +374,7 @@ CASES = [
     ("pop3", "plain", encrypted_pop3, {"sessions_downstream_terminated_ssl"}),
     ("pop3", "plain", breaks_tls_of_pop3, {"sessions_downstream_ssl_err"}),
     ("pop3", "tls", only_looks, {"sessions_upstream_terminated_ssl"}),
+    ("pop3", "denies", is_not_greeted, {"sessions_upstream_terminated_ssl"}),
     ("pop3", "wrong", is_not_greeted, {"sessions_upstream_ssl_err"}),
     ("pop3", "refuses", is_not_greeted, {"sessions_upstream_ssl_command_err"}),
 ]
@@ -383,10 +414,25 @@ def test_sessions_are_always_those_that_live_and_those_that_ended(place: Place) 
     with place.client("smtp-plain") as client:
         client.hear()
         found = statistics(place.proxy, place.report)
-    for root in {name.rsplit(".", 1)[0] for name in found if name.endswith(".sessions")}:
-        ended = sum(number for name, number in found.items() if name.startswith(f"{root}.outcomes."))
-        assert found[f"{root}.sessions"] == found[f"{root}.sessions_active"] + ended
+    assert that_do_not_add_up(found) == []
+    assert that_do_not_add_up(found | {"smtp.smtp-plain-acme.sessions": 0}) == ["smtp.smtp-plain-acme"]
     assert found["smtp.smtp-plain-acme.sessions_active"] >= 1
+
+
+def test_with_workers_the_numbers_are_those_of_all(tmp_path: Path) -> None:
+    submission = Submission()
+    submission.open.set()
+    with ExitStack() as stack:
+        house = Household(tmp_path, top="workers = 2")
+        house.add("mail", "smtp", stack.enter_context(serving(submission)), more="pool = false")
+        report = tmp_path / "inside.json"
+        proxy = stack.enter_context(running(house, report))
+        place = Place(proxy, report, {})
+        for _ in range(4):
+            raised = place.raised("smtp", "mail", helo)
+            assert raised == {"sessions": 1, "sessions_non_esmtp": 1}
+        wanted = re.compile(r"^mailproxy_pool_made_total\{.*\} 4\.0$", re.MULTILINE)
+        until(lambda: wanted.search(report_of(proxy, report)["metrics"]), "the pools of all workers")
 
 
 def test_metrics_know_the_state_of_what_listeners_use(place: Place) -> None:

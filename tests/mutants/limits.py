@@ -143,6 +143,13 @@ self._listening = self._handshaking = False
         seeds=300,
     ),
     Guard(
+        "what repeats itself is told once",
+        "observe/folding.py",
+        before="self._counts[kind] = count + 1",
+        after="return True",
+        tests=("observe/test_folding.py", "observe/test_logs.py"),
+    ),
+    Guard(
         "an error of ours ends both legs",
         "downstream/protocol.py",
         before="""

@@ -204,6 +204,9 @@ def test_what_says_nothing_is_no_line():
     for event in ({}, {"log_format": ""}):
         assert json_line(event) == text_line(event) == ""
     assert json.loads(json_line({"log_failure": Failure(ValueError())}))["traceback"]
+    book = Book()
+    book.logger("mailproxy.x").info("")
+    assert book.lines == []
 
 
 def test_a_sentence_that_is_no_format_is_shown_as_well_as_it_can_be():

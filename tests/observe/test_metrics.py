@@ -164,6 +164,15 @@ def test_what_is_not_known_of_workers_is_left_out():
     assert not {name for name in names if re.match("mailproxy_(pool|hold_off|destination|token|certificate)", name)}
 
 
+def test_a_state_without_a_place_of_destinations_has_none():
+    names = {name for name, _ in samples(listener(State(source=None)))}
+    assert not {name for name in names if name.startswith("mailproxy_destination")}
+    unused = SourceFigures("local", None)
+    names = {name for name, _ in samples(listener(State(source=unused)))}
+    assert "mailproxy_destination_cache_entries" in names
+    assert "mailproxy_token_fetch_seconds_count" not in names
+
+
 def test_pop3_has_no_mail_transactions():
     names = {name for name, _ in samples(listener(protocol="pop3"))}
     assert not {name for name in names if re.match("mailproxy_(transactions|recipients|deliveries)", name)}

@@ -167,6 +167,14 @@ def test_numbers_count_up_and_a_worker_says_which_one_it_is():
     assert [alone.next(), alone.next(), worker.next()] == ["000001", "000002", "12-000001"]
 
 
+def test_who_has_ended_makes_no_room():
+    book = Book()
+    session = book.listener.session("x")
+    session.ended("quit")
+    session.made_room()
+    assert book.listener.counters.outcomes == {"quit": 1}
+
+
 def test_what_is_the_case_twice_in_a_session_counts_once():
     listener = Book().listener
     first, second = listener.session("x"), listener.session("y")

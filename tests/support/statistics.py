@@ -23,5 +23,20 @@ def report_of(proxy: Proxy, report: Path) -> Mapping[str, str]:
 
 def statistics(proxy: Proxy, report: Path) -> dict[str, int]:
     """Every number by its whole name, `smtp.PREFIX.sessions`."""
-    lines = (line.rpartition(": ") for line in report_of(proxy, report)["stats"].splitlines())
+    return read_statistics(report_of(proxy, report)["stats"])
+
+
+def read_statistics(text: str) -> dict[str, int]:
+    """The same out of the text of the statistics."""
+    lines = (line.rpartition(": ") for line in text.splitlines())
     return {name: int(number) for name, _, number in lines}
+
+
+def that_do_not_add_up(found: Mapping[str, int]) -> list[str]:
+    """The listeners whose sessions are not those that live and those that have ended, taken together."""
+    wrong = []
+    for root in {name.rsplit(".", 1)[0] for name in found if name.endswith(".sessions")}:
+        ended = sum(number for name, number in found.items() if name.startswith(f"{root}.outcomes."))
+        if found[f"{root}.sessions"] != found[f"{root}.sessions_active"] + ended:
+            wrong.append(root)
+    return wrong

@@ -3,6 +3,7 @@
 import pytest
 from twisted.internet.defer import Deferred
 
+from mailproxy.observe.observation import PoolFigures
 from mailproxy.upstream.direct import Direct
 from tests.support.transports import Network
 from tests.upstream.pools import GIVEN_BACK, QUIT_SECONDS, Connector
@@ -25,6 +26,20 @@ def test_what_a_session_had_says_goodbye(more):
     assert opened[2] not in (first, second)
     network.advance(QUIT_SECONDS + 0.1)
     assert first.transport is None
+
+
+def test_what_is_in_use_is_told():
+    connector = Connector(Network())
+    direct = Direct(lambda: connector.open(20.0), QUIT_SECONDS)
+    connector.manual = True
+    opened = []
+    direct.open().addCallback(opened.append)
+    assert direct.figures() == PoolFigures(opening=1)
+    connector.succeed()
+    assert direct.figures() == PoolFigures(in_use=1, made=1)
+    opened[0].abort()
+    connector.network.settle()
+    assert direct.figures() == PoolFigures(made=1)
 
 
 def test_nothing_is_known_of_the_mail_server():

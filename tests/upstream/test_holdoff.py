@@ -140,3 +140,23 @@ def test_what_is_said_anew_is_the_same_kind_of_error():
 
 def test_the_defaults():
     assert HoldOffSettings() == HoldOffSettings(30.0, 600.0, 1.0, 60.0)
+
+
+def test_it_is_left_alone_during_a_pause_and_while_one_looks(clock, hold_off):
+    assert not hold_off.active
+    hold_off.fail("one", Unreachable("no route"))
+    assert hold_off.active
+    clock.advance(FIRST)
+    assert not hold_off.active
+    hold_off.enter("one")
+    assert hold_off.active
+    hold_off.clear()
+    assert not hold_off.active
+
+
+def test_who_did_not_try_has_seen_nothing():
+    error = Unreachable("no route").having_seen("upstream_tls").having_seen("upstream_desync")
+    assert error.seen == ("upstream_tls", "upstream_desync")
+    assert repeated(error).seen == ()
+    assert copied(error, "x").seen == error.seen
+    assert Unreachable("other").seen == ()

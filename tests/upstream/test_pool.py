@@ -9,6 +9,7 @@ from twisted.internet.defer import CancelledError
 
 from mailproxy.destination.model import Password, Timeouts, TLSMode, TLSSettings, Token
 from mailproxy.errors import DestinationUnavailable, LimitReached, RefusedSession, Unreachable
+from mailproxy.observe.observation import PoolFigures
 from mailproxy.upstream.resting import RSET_SECONDS, Shelf
 from mailproxy.wire.smtp import Extensions
 from tests.upstream.pools import DESTINATION, LOGIN_SECONDS, QUIT_SECONDS, Bed, other
@@ -110,6 +111,19 @@ class TestUsedAgain:
         assert fresh.stream is None
         bed.connector.succeed()
         assert not fresh.reused
+
+
+def test_how_it_is_can_be_asked(bed):
+    assert bed.pool.figures() == PoolFigures()
+    first = bed.borrow()
+    assert bed.pool.figures() == PoolFigures(in_use=1, made=1)
+    first.give_back()
+    assert bed.pool.figures() == PoolFigures(resting=1, made=1)
+    bed.borrow()
+    assert bed.pool.figures() == PoolFigures(in_use=1, made=1, reused=1)
+    bed.connector.manual = True
+    bed.borrow()
+    assert bed.pool.figures() == PoolFigures(in_use=1, made=1, reused=1, opening=1, waiting=1)
 
 
 class Borrowed:

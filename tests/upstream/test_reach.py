@@ -113,3 +113,9 @@ def test_an_attempt_at_the_old_address_says_nothing_about_the_new_one(reach):
     attempt(reach, Unreachable("no"), moved)
     reach.leave(PLACE, "old", None)
     assert held(reach, place=moved)
+
+
+def test_whether_it_is_left_alone_can_be_asked(reach):
+    assert not reach.held_off
+    attempt(reach, Unreachable("no"))
+    assert reach.held_off

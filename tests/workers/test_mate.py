@@ -29,7 +29,7 @@ def spawner():
 
 @pytest.fixture
 def mate(clock, counted, spawner):
-    mate = Mate(clock, 7, 0, lambda number, counts: counted.append((number, counts)))
+    mate = Mate(clock, 7, 0, *[lambda number, found: counted.append((number, found))] * 2)
     spawner(mate)
     yield mate
     spawner.processes[0].end()
@@ -47,7 +47,8 @@ def test_what_it_says_of_problems_is_shown_safely(mate, spawner):
 
 def test_counts_are_handed_on_with_its_number(mate, counted, spawner):
     spawner.processes[0].say({"counts": []})
-    assert counted == [(7, {})]
+    spawner.processes[0].say({"states": []})
+    assert counted == [(7, {}), (7, {})]
 
 
 def test_a_worker_that_does_not_answer_is_killed(clock, mate, spawner):

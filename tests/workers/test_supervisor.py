@@ -10,9 +10,13 @@ from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
+from mailproxy.destination.model import MailProtocol
 from mailproxy.errors import ConfigError
+from mailproxy.observe.observation import PoolFigures, State
+from mailproxy.recipes import Identity
 from mailproxy.workers.board import Board
 from mailproxy.workers.held import Held
+from mailproxy.workers.states import format_states
 from mailproxy.workers.supervisor import Supervisor, _fail
 from tests.support.crews import Spawner, counts
 from tests.support.ports import free_port
@@ -324,6 +328,10 @@ async def test_the_counts_of_all_workers_are_summed_and_told_at_the_end(start, s
     assert (total.sessions, total.active, total.outcomes) == (12, 2, {"quit": 10})
     (seen,) = supervisor.observations()
     assert (seen.stat_prefix, seen.counters, seen.state) == ("one-acme", total, None)
+    told = State(PoolFigures(resting=3))
+    spawner.processes[0].say({"states": format_states({Identity("one", "acme", "local", MailProtocol.SMTP): told})})
+    (seen,) = supervisor.observations()
+    assert seen.state == told
     spawner.processes[0].end(signal=signal.SIGKILL)
     await supervisor.stopService()
     assert (LogLevel.info, "stopping; sessions: 0") in lines

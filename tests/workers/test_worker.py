@@ -11,10 +11,12 @@ from twisted.python.threadpool import ThreadPool
 
 from mailproxy.errors import ConfigError
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.observation import PoolFigures, State
 from mailproxy.recipes import OwnNames, orders
 from mailproxy.workers.board import Board
 from mailproxy.workers.frames import Frames, format_frame
 from mailproxy.workers.places import place_of
+from mailproxy.workers.states import parse_states
 from mailproxy.workers.worker import GOODBYE_SECONDS, REPORT_SECONDS, Worker
 from tests.support.crews import counts
 from tests.support.proxies import Site
@@ -63,6 +65,8 @@ class Listener:
         self.problem = problem
         self.is_open = False
         self.factory = SimpleNamespace(log=SimpleNamespace(counters=Counters()))
+        self.state = State()
+        self.gate = SimpleNamespace(keeper=SimpleNamespace(state=lambda: self.state))
 
     def listen(self):
         self.is_open = self.problem is None
@@ -182,8 +186,9 @@ def test_it_starts_with_its_share_of_what_the_supervisor_has_read(tell, hear, si
     assert (proxy.config.path, proxy.config.limits.max_sessions) == (path, 5)
     assert proxy.done == ["start"]
     assert all(listener.is_open for listener in proxy.listeners)
-    counts, answer = hear()
+    counts, states, answer = hear()
     assert [name for (name, *_), _ in counts["counts"]] == ["one", "two"]
+    assert [name for (name, *_), _ in states["states"]] == ["one", "two"]
     assert answer == {"answer": []}
 
 
@@ -273,6 +278,15 @@ def test_counts_are_told_every_second_and_life_is_shown(started, reactor, transp
     assert said == {"counts": counts(["two", None, "local", "smtp"], 1, 1)}
     reactor.advance(REPORT_SECONDS)
     assert transport.frames.next_message() == {"counts": []}
+
+
+def test_how_listeners_are_is_told_when_it_has_changed(started, reactor, hear):
+    started.listeners[1].state = State(PoolFigures(resting=1))
+    reactor.advance(REPORT_SECONDS)
+    (stated,) = hear()
+    assert parse_states(stated["states"], 2)[started.listeners[1].order.recipe.identity].pool.resting == 1
+    reactor.advance(REPORT_SECONDS)
+    assert hear() == []
 
 
 def test_to_a_supervisor_that_does_not_listen_nothing_is_told(started, worker, reactor, transport):
