@@ -34,6 +34,7 @@ class Account:
         self._client: dict[str, Any] = {}
         self._route: dict[str, Any] = {}
         self._user: str | None = None
+        self._upstream: Upstream | None = None
 
     @property
     def open(self) -> bool:
@@ -47,18 +48,20 @@ class Account:
         `client` is its address, or None for that of its connection.
         """
         self._begin = self._book.now()
-        if transport is not None:
+        if transport is not None and not self._client:
             self._client = _client(transport, client, secure=secure)
-        self._route = {} if upstream is None else _route(upstream)
+        if upstream is None or upstream is not self._upstream:
+            self.met(upstream)
 
     def secured(self, transport: Any, client: Any) -> None:
         """The client speaks through TLS from now on."""
         self._client = _client(transport, client, secure=True)
 
-    def met(self, upstream: Upstream) -> None:
-        """The session has this connection to a mail server from now on."""
-        self._route = _route(upstream)
-        credentials = upstream.login.credentials
+    def met(self, upstream: Upstream | None) -> None:
+        """The session has this connection to a mail server from now on, or none."""
+        self._upstream = upstream
+        self._route = {} if upstream is None else _route(upstream)
+        credentials = None if upstream is None else upstream.login.credentials
         self._user = None if credentials is None else credentials.user
 
     def transacted(self, told: Transacted) -> Deferred[None] | None:
