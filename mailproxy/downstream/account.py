@@ -44,6 +44,7 @@ class Account:
         self._client: dict[str, Any] = {}
         self._route: dict[str, Any] = {}
         self._user: str | None = None
+        self._upstream: Upstream | None = None
 
     @property
     def open(self) -> bool:
@@ -53,18 +54,20 @@ class Account:
     def begun(self, client: Client | None, upstream: Upstream | None) -> None:
         """What will have to be told begins, for this client and with this mail server; None for who is not there."""
         self._begin = self._book.now()
-        if client is not None:
+        if client is not None and not self._client:
             self._client = _client(client)
-        self._route = {} if upstream is None else _route(upstream)
+        if upstream is None or upstream is not self._upstream:
+            self.met(upstream)
 
     def secured(self, client: Client) -> None:
         """The client speaks through TLS from now on."""
         self._client = _client(client)
 
-    def met(self, upstream: Upstream) -> None:
-        """The session has this connection to a mail server from now on."""
-        self._route = _route(upstream)
-        credentials = upstream.login.credentials
+    def met(self, upstream: Upstream | None) -> None:
+        """The session has this connection to a mail server from now on, or none."""
+        self._upstream = upstream
+        self._route = {} if upstream is None else _route(upstream)
+        credentials = None if upstream is None else upstream.login.credentials
         self._user = None if credentials is None else credentials.user
 
     def transacted(self, told: Transacted) -> Deferred[None] | None:

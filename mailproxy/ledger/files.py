@@ -74,7 +74,7 @@ def head_path(of: Path) -> Path:
 
 def format_head(link: Link) -> bytes:
     """What it says, always of the same length."""
-    return f"{link.seq:>{_HEAD_DIGITS}} {link.hash}\n".encode("ascii")
+    return b"%*d %b\n" % (_HEAD_DIGITS, link.seq, link.hash.encode("ascii"))
 
 
 def parse_head(octets: bytes) -> Link | None:

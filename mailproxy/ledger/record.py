@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import ClassVar
 
 import attrs
@@ -95,7 +96,14 @@ def readable(octets: bytes) -> str:
 
 def timestamp(seconds: float) -> str:
     """A time in UTC, `2026-11-21T14:00:17.042Z`."""
-    return f"{datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat(timespec='milliseconds')}Z"
+    whole, part = divmod(int(seconds * 1000), 1000)
+    return f"{_second(whole)}.{part:03}Z"
+
+
+@lru_cache(4)
+def _second(seconds: int) -> str:
+    """Many records are of the same second."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def encode(record: Peers) -> bytes:

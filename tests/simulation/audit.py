@@ -19,6 +19,7 @@ from mailproxy.config import LedgerConfig
 from mailproxy.ledger.keyed import NO_KEY, AddressKey
 from mailproxy.ledger.verify import verify
 from tests.simulation.mail import normalized, octets_of
+from tests.simulation.secrets import owners
 from tests.simulation.site import TENANTS
 
 FOREVER = 1e9
@@ -124,6 +125,8 @@ class Auditor:
         for finding in verify(self._paths()):
             if finding.problem is not None:
                 self._world.forbid(f"the ledger is not whole: {finding.problem}")
+        if owners(self._octets()):
+            self._world.forbid("a secret is in the ledger")
         if self._audit.clerk.problem is not None:
             return  # the end came when there was no room yet, and what waited is lost
         records = [json.loads(line) for line in self._octets().splitlines()]
