@@ -226,8 +226,8 @@ def _prepare_dovecot(
         pop3=place.pop3,
         pop3s=place.pop3s,
         sasl=sasl,
-        proxied=place.pop3_proxied,
-        proxied_tls=place.pop3s_proxied,
+        proxied=sasl + 1,
+        proxied_tls=sasl + 2,
     )
     configuration.write_text(text + _DOVECOT.format(address=place.address))
     command = (program("dovecot"), "-F", "-c", str(configuration))
