@@ -57,6 +57,8 @@ class Server:
     """Whether it has taken a message."""
     refusals: int = 0
     """How often it has said no, since it last did."""
+    begun: int = 0
+    """How many transactions it was asked for."""
     log: list[bytes] = field(factory=list)
     """The commands, and the mail data that has an end."""
     _parser: ReplyParser = field(factory=ReplyParser)
@@ -84,6 +86,7 @@ class Server:
             assert line[:4] in RELAYED, line
             assert not _UNSENDABLE.search(line)
             self.open = line[:4] != b"RSET"
+            self.begun += line[:4] == b"MAIL"
             self.unanswered.append(line)
             self.log.append(line)
 

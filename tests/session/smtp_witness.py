@@ -256,7 +256,7 @@ class SMTPWitness:
             assert self.server.unanswered == []
             assert self.server.data is None
             assert action.reset == self.server.open, "RSET goes with a transaction, and only with one"
-            assert action.messages == sum(line[:5] == b"MAIL " for line in self.server.log)
+            assert action.messages == self.server.begun
             assert (action.taken, action.refusals) == (self.server.taken, self.server.refusals)
             assert not (action.sound and self.server.half_said), "octets that nobody asked for are left to others"
         self.upstream = None
@@ -277,7 +277,7 @@ class SMTPWitness:
         assert self.session.account() == []
         self.told += rest
         self._begun = False
-        asked = sum(line[:5] == b"MAIL " for server in self.servers for line in server.log)
+        asked = sum(server.begun for server in self.servers)
         assert asked <= len(self.told) + self._again, "each MAIL is on record"
 
     def _report(self, action):

@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 from attrs import frozen
+from twisted.logger import globalLogBeginner
 
 from tests.simulation import site
 from tests.simulation.world import LAST_EVENTS, World
@@ -81,6 +82,7 @@ def _prepare(folder):
     own = Path(folder) / str(os.getpid())
     own.mkdir()
     _configs[:] = [site.write(own)]
+    globalLogBeginner.beginLoggingTo([], redirectStandardIO=False)  # worlds listen themselves
     gc.freeze()
 
 
