@@ -27,7 +27,7 @@ OURS = {
     "sockets": set(),
     "relay": {"deadline", *LOG},
     "backoff": set(),
-    "observe": {"errors", "deadline"},
+    "observe": {"__version__", "errors", "deadline"},
     "destination": {"tls", "names", "backoff", *LOG},
     "upstream": {"wire", "destination.model", "sockets", "tls", "names", "deadline", "backoff", *LOG},
     "downstream": {"session", "wire", "relay", "deadline", "tls", "ledger", *LOG},

@@ -8,11 +8,12 @@ import sys
 import time
 from collections.abc import Mapping
 from functools import cache
-from importlib import metadata
 
 from attrs import Factory, define
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+import twisted
+from mailproxy import __version__
 from mailproxy.observe.histogram import Histogram
 
 LAG_SECONDS = 1.0
@@ -72,11 +73,4 @@ class LagMeter:
 def versions() -> Mapping[str, str]:
     """Which versions run."""
     python = ".".join(map(str, sys.version_info[:3]))
-    return {"version": _version_of("mailproxy"), "python": python, "twisted": _version_of("twisted")}
-
-
-def _version_of(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:  # a checkout that was not installed
-        return "unknown"
+    return {"version": __version__, "python": python, "twisted": twisted.__version__}

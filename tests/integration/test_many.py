@@ -125,7 +125,7 @@ def _settled(proxy: Proxy, inside: Path) -> dict[str, object]:
         return None if any(name.endswith(CONNECTIONS) for name in report["alive"]) else report
 
     report = until(look, "every session to end", seconds=20)
-    return report | {"descriptors": descriptors(proxy.pid)}
+    return {"timers": report["timers"], "alive": report["alive"], "descriptors": descriptors(proxy.pid)}
 
 
 def test_a_client_that_only_looks_causes_no_login(bed: Bed, proxy: Proxy) -> None:

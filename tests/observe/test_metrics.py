@@ -2,7 +2,6 @@
 
 import json
 import re
-from importlib.metadata import PackageNotFoundError
 
 import attrs
 import pytest
@@ -216,14 +215,6 @@ def test_saps_names_are_there_when_they_are_wanted():
     found = samples(busy(), attrs.evolve(busy(), stat_prefix="other"), sap_names=True)
     assert found["tp_open_tcp_connections", frozenset()] == 4
     assert found["tp_tcp_connections_total", frozenset()] == 6
-
-
-def test_a_package_that_is_not_installed_has_a_version_all_the_same(monkeypatch):
-    def version(name):
-        raise PackageNotFoundError(name)
-
-    monkeypatch.setattr("mailproxy.observe.process.metadata.version", version)
-    assert versions.__wrapped__()["version"] == "unknown"
 
 
 def test_the_lag_is_how_late_a_timer_is():
