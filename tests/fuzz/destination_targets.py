@@ -18,7 +18,7 @@ from twisted.web.http_headers import Headers
 
 from mailproxy import config
 from mailproxy.backoff import LONGEST_PAUSE_SECONDS
-from mailproxy.config.endpoints import parse_endpoint, with_loopback_default
+from mailproxy.config.endpoints import KINDS, parse_endpoint, with_loopback_default
 from mailproxy.destination import names
 from mailproxy.destination.answer import parse_destination_answer
 from mailproxy.destination.binding import read_binding
@@ -406,6 +406,6 @@ def check_endpoint_text(text):
     # Twisted, which will open it, understands the same.
     words, settings = endpoints._parse(with_loopback_default(text))
     assert words[0] == found.kind
-    first = dict(zip(("port" if found.kind in ("tcp", "tcp6", "ssl") else "address",), words[1:], strict=False))
+    first = dict(zip(KINDS[found.kind], words[1:], strict=False))
     assert first | settings == dict(found.settings)
     assert found.collides(found) or found.settings.get("port", "x").strip("0") == ""
