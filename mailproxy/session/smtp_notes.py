@@ -241,7 +241,14 @@ class Notes(NoNotes):
             self._recipients[place] = Recipient(self._recipients[place].path, reply.code, text)
 
     def content_begins(self) -> None:
-        """The mail server wants the content; what it has said to another DATA before does not count."""
+        """
+        The mail server wants the content; what it has said to another DATA before does not count.
+
+        Of a group that was sent together it may have refused MAIL: what it takes all the same is another transaction.
+        """
+        if self._state is State.NONE:
+            self._agenda.add(TransactionBegun())
+            self._state = State.ASKED
         self._last = None
         self._content = ContentNotes()
 
