@@ -381,7 +381,7 @@ class POP3Witness:
         if waiting in CLIENTS_TURN:
             assert self.session.reading, "it waits for octets that it does not read"
             assert not self._client_gone
-            assert not self._half_closed
+            assert not self._half_closed or waiting is Waiting.DOWNSTREAM_HANDSHAKE, "who is gone is not talked to"
             assert self._answered == len(self._lines.lines), "a line without a response"
             assert relay is None
         if waiting is Waiting.UPSTREAM_LOGIN:
