@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.support.waiting import until
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("_empty_mailboxes")]
 
 SMTP_SESSIONS, POP3_SESSIONS = 1000, 200
-CONNECTIONS = (".SessionProtocol", ".SMTPUpstream", ".POP3Upstream")
+CONNECTIONS = (".SessionProtocol", ".SMTPUpstream", ".POP3Upstream", ".Resting")
 ROUTES = {
     "smtp": (Route("smtps", BASIC, FILES), Route("smtp", OAUTH, CLOUD)),
     "pop3": (Route("pop3s", OAUTH, FILES), Route("pop3", BASIC, CLOUD)),
@@ -117,7 +118,7 @@ def test_sessions_leave_nothing_behind(bed: Bed, proxy: Proxy, inside: Path, pro
     assert proxy.log_from(place).count(" ended: ") == count
 
 
-def _settled(proxy: Proxy, inside: Path) -> dict[str, object]:
+def _settled(proxy: Proxy, inside: Path) -> dict[str, Any]:
     """What the proxy holds when no connection of a session is left."""
 
     def look() -> dict[str, object] | None:
