@@ -63,6 +63,9 @@ class Proxy(ProcessProtocol):
         with log.open("ab") as output, Path(os.devnull).open("rb") as nothing:
             files = {0: nothing.fileno(), 1: output.fileno(), 2: output.fileno()}
             reactor.spawnProcess(self, command[0], command, environment, childFDs=files)
+
+    def connectionMade(self) -> None:
+        """It runs; perhaps not for long: a child that ends at once is reaped before `spawnProcess` returns."""
         self.running = True
 
     def processEnded(self, reason: Failure) -> None:

@@ -23,7 +23,7 @@ from mailproxy.sandbox.demo import (
     wait_for_listeners,
 )
 from mailproxy.sandbox.mailboxes import Login
-from mailproxy.sandbox.run import Run
+from mailproxy.sandbox.run import Proxy, Run
 from mailproxy.sandbox.telnet import Unexpected
 from mailproxy.sandbox.world import World
 from tests.sandbox.open_proxy import OpenProxy
@@ -227,6 +227,19 @@ async def test_a_proxy_that_does_not_start_is_told_with_its_log(started, capsys)
     assert "The demonstration failed: the proxy has ended before it listened" in said
     assert "the reason, in words" in said
     assert not run._directory.exists()
+
+
+def test_a_proxy_that_has_ended_before_its_start_returns_does_not_run(started, tmp_path):
+    class ReapsAtOnce:
+        def spawnProcess(self, protocol, *_, **__):
+            protocol.makeConnection(None)
+            protocol.processEnded(Failure(ProcessDone(0)))
+
+    started("exit 3")
+    proxy = Proxy()
+    proxy.start(ReapsAtOnce(), tmp_path / "mailproxy.toml", tmp_path / "log")
+    assert not proxy.running
+    assert proxy.ended.called
 
 
 def _fail(*_):
