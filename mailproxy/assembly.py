@@ -34,6 +34,7 @@ from mailproxy.downstream.protocol import Surroundings
 from mailproxy.downstream.rooms import Door, Rooms
 from mailproxy.downstream.smtp import SMTPServerFactory
 from mailproxy.errors import ConfigError
+from mailproxy.flight.flights import Flights
 from mailproxy.listeners import Keeper
 from mailproxy.observe.condition import Condition
 from mailproxy.observe.observation import State
@@ -126,6 +127,7 @@ class Standing:
 
     log: ListenerLog
     door: Door
+    flights: Flights
 
 
 class Assembly:
@@ -154,7 +156,7 @@ class Assembly:
         self._server_tls = Shared(self._make_server_tls)
         self._standings: Shared[Identity, Standing] = Shared(
             lambda who, _: Standing(
-                ListenerLog(who.destination, who.tenant, clock=self._reactor), rooms.door(who.tenant)
+                ListenerLog(who.destination, who.tenant, clock=self._reactor), rooms.door(who.tenant), Flights()
             )
         )
 
@@ -168,13 +170,13 @@ class Assembly:
         with ExitStack() as end:
             standing = self._standings.take(order.recipe.identity, end)
             way = self._upstreams.take(order.recipe.upstream, end)
-            around = self._around(order.recipe, way, end)
+            around = self._around(order.recipe, way, standing, end)
             kind = KINDS[order.recipe.upstream.protocol]
             factory: SessionFactory = kind.factory(order.recipe.policy, around, standing.log, standing.door)
             state = partial(way.state, around.server_tls)
             return Keeper(order, factory, standing.door, end.pop_all(), state, way.condition)
 
-    def _around(self, recipe: Recipe, way: Way, end: ExitStack) -> Surroundings:
+    def _around(self, recipe: Recipe, way: Way, standing: Standing, end: ExitStack) -> Surroundings:
         upstreams, introduces = way.upstreams, recipe.upstream.introduces
         return Surroundings(
             clock=self._reactor,
@@ -189,6 +191,7 @@ class Assembly:
             balancers=None if recipe.header is None else _balancers(recipe.header),
             introduce=upstreams.introduce if introduces and isinstance(upstreams, Direct) else None,
             book=None if self._audit is None else self._audit.book(recipe.identity),
+            flights=standing.flights if recipe.recorded else None,
         )
 
     def _make_upstreams(self, recipe: UpstreamRecipe, end: ExitStack) -> Way:

@@ -33,9 +33,16 @@ def _ledger(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _replay(arguments: list[str]) -> int:
+    from mailproxy.flight.program import main  # noqa: PLC0415 - each command imports what it needs, and no more
+
+    return main(arguments)
+
+
 COMMANDS: dict[str, Command] = {
     "check": Command("try every destination, and explain what goes wrong", _check),
     "ledger": Command("verify and search the audit ledger", _ledger),
+    "replay": Command("live through recorded sessions once more", _replay),
 }
 
 

@@ -153,6 +153,7 @@ def _row(listener: Listener, now: float) -> Row:
         credential=condition.credential,
         held_until=condition.held(now),
         failures=tuple(log.failures.latest()),
+        flights=tuple(listener.factory.flights),
     )
 
 

@@ -32,6 +32,7 @@ NO_MATTER_OF_SECURITY = {
     "B4": "last words arrive",
     "B18": "numbers add up",
     "E9": "a restart is not noticed",
+    "O7": "a session comes to the same end again",
 }
 """Rules that SECURITY.md need not mention."""
 

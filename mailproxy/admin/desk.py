@@ -140,7 +140,7 @@ class Desk:
             "/ready": _Path(self._ready, private=False),
             "/readyz": _Path(self._ready, private=False),
             "/startupz": _Path(self._started, private=False),
-            "/status": self._object(lambda: status(self._pages.picture(), self._pages.explain)),
+            "/status": self._object(self._status),
             "/history": self._object(self._pages.history),
             "/stats": _Path(lambda _: Answer(200, _TEXT, self._pages.stats().encode())),
             "/metrics": _Path(self._metrics),
@@ -162,6 +162,9 @@ class Desk:
             return answer
 
         return _Path(answer)
+
+    def _status(self) -> Mapping[str, Any]:
+        return status(self._pages.picture(), self._pages.explain, addresses=self.guard.wants_token)
 
     def _admitted(self, asked: Asked) -> bool:
         return self.guard.admits(asked.headers.get("authorization"))

@@ -42,6 +42,11 @@ class Guard:
         self._host_names = frozenset(name.lower() for name in host_names)
         self._token = token
 
+    @property
+    def wants_token(self) -> bool:
+        """Whether a token has to be shown."""
+        return self._token is not None
+
     def knows_host(self, host: str | None) -> bool:
         """Whether the question was meant for us; who names no host is no browser."""
         if host is None:

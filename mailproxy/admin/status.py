@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from mailproxy.admin.recordings import recordings
 from mailproxy.admin.values import Explain, Picture, Process, Row
 from mailproxy.observe.condition import Credential, Mishap, Peer, TLSFacts
 from mailproxy.observe.failures import Failed
@@ -18,12 +19,13 @@ MAX_FAILURES_SHOWN = 50
 Object = dict[str, Any]
 
 
-def status(picture: Picture, explain: Explain) -> Object:
-    """The process, its destinations, and what failed last."""
+def status(picture: Picture, explain: Explain, *, addresses: bool = False) -> Object:
+    """The process, its destinations, and what failed last; with the `addresses` of senders and recipients or not."""
     return {
         **_process(picture),
         "destinations": [_row(row, explain) for row in picture.rows],
         "failures": [_failure(row, failed, explain) for row, failed in _latest(picture.rows)],
+        "recordings": recordings(picture.rows, addresses=addresses),
     }
 
 

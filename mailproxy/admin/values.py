@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from attrs import frozen
 
+from mailproxy.flight.flights import Flight
 from mailproxy.observe.condition import Credential, Mishap, Peer, Verdict
 from mailproxy.observe.failures import Failed
 
@@ -54,6 +55,7 @@ class Row:
     credential: Credential | None = None
     held_until: float | None = None
     failures: tuple[Failed, ...] = ()
+    flights: tuple[Flight, ...] = ()
 
 
 @frozen

@@ -197,6 +197,7 @@ class AdminConfig:
     token_file: Path | None = None
     allow_without_token: bool = False
     host_names: tuple[Domain, ...] = ()
+    record_sessions: bool = True
 
 
 @frozen

@@ -4,6 +4,7 @@ What builds the connections of one listener: one destination of one tenant.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -18,6 +19,7 @@ from mailproxy.downstream.rooms import Door, Limit, Place
 from mailproxy.downstream.surroundings import Surroundings
 from mailproxy.downstream.turnedaway import Dismissed, Refusals, TurnedAway
 from mailproxy.downstream.whereabouts import place_of
+from mailproxy.flight.flights import Flight
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.actions import Session
 from mailproxy.wire.proxyprotocol import Addresses
@@ -51,6 +53,11 @@ class SessionFactory(ServerFactory):
         """In the order in which they came, which is also that in which they are ended."""
         self.turned_away: dict[TurnedAway | SessionProtocol, Place | None] = {}
         """Clients that are not gone yet; those that had a place and made room have none."""
+
+    @property
+    def flights(self) -> Sequence[Flight]:
+        """The last sessions that ended badly, the last one first; none where they are not recorded."""
+        return () if self._around.flights is None else self._around.flights.latest()
 
     def make_session(self) -> Session:
         """A new session for a new client."""

@@ -26,4 +26,5 @@ class POP3ServerFactory(SessionFactory):
 
     def make_session(self) -> POP3Session:
         """A new session for a new client."""
-        return POP3Session(self._policy, self.log.counters.replies, may_record=self._around.may_record)
+        around, counts = self._around, self.log.counters.replies
+        return POP3Session(self._policy, counts, may_record=around.may_record, recorder=around.recorder())

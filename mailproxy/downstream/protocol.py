@@ -20,6 +20,7 @@ from mailproxy.downstream.surroundings import Surroundings, Upstream
 from mailproxy.downstream.waits import UPSTREAM_WAITS, Waits
 from mailproxy.downstream.whereabouts import ends_of, source_of
 from mailproxy.errors import LimitReached, MailProxyError, UpstreamTimeout
+from mailproxy.flight.flights import Flight
 from mailproxy.observe.sessions import SessionLog
 from mailproxy.relay import Backpressure, Intake
 from mailproxy.session.actions import (
@@ -38,6 +39,7 @@ from mailproxy.session.actions import (
     TransactionBegun,
     Waiting,
 )
+from mailproxy.session.recording import NO_RECORDER, Event, Recorder
 from mailproxy.wire.introduction import Introduction
 from mailproxy.wire.proxyprotocol import Addresses
 
@@ -89,6 +91,7 @@ class SessionProtocol(ClientConnection):
     ) -> None:
         super().__init__(around, hurried=hurried)
         self._session = session
+        self._recorder = session.recorder
         self._log = log
         self._done = done
         self._turn_changed = turn_changed
@@ -123,24 +126,27 @@ class SessionProtocol(ClientConnection):
         begun, self._begun = self._begun, True
         if begun and self._account is not None:
             self._account.secured(self._client())
+        self._recorder.note(Event.SECURED if begun else Event.START)
         self._tell(self._session.downstream_secured if begun else self._session.start)
 
     def handshake_failed(self, sentence: str) -> None:
         """The session is over, and so is what it has at the mail server."""
         self._log.tls_failed(sentence)
-        self._end("downstream_tls_failed")
+        self._end_it("downstream_tls_failed")
 
     def dataReceived(self, data: bytes) -> None:
         """Octets of the client."""
         self._log.counters.octets.from_client += len(data)
         if self._listening:
             self._waits.heard(Waiting.DOWNSTREAM_CONTENT, len(data))
+            self._recorder.arrived(Event.CLIENT, len(data))
             self._tell(self._session.receive_downstream, data)
         else:
             self.overhear(len(data))
 
     def client_ended(self) -> None:
         """The client has closed its sending side."""
+        self._recorder.note(Event.CLIENT_ENDED)
         self._tell(self._session.downstream_ended)
 
     def client_gone(self) -> None:
@@ -150,8 +156,9 @@ class SessionProtocol(ClientConnection):
             self._finish()
             return
         if self._said_goodbye:
-            self._tell(self._session.downstream_ended)
+            self.client_ended()
         if not self._ended:
+            self._recorder.note(Event.CLIENT_LOST)
             self._tell(self._session.downstream_lost)
 
     # The mail server
@@ -160,16 +167,19 @@ class SessionProtocol(ClientConnection):
         """Octets of the mail server."""
         self._log.answered(len(chunk))
         self._waits.heard(Waiting.UPSTREAM_BODY, len(chunk))
+        self._recorder.arrived(Event.SERVER, len(chunk))
         self._tell(self._session.receive_upstream, chunk)
 
     def upstream_lost(self, error: MailProxyError) -> None:
         """The mail server is gone."""
         self._forget_upstream()
         self._log.failed(error, self._session.waiting.value)
+        self._recorder.refer(Event.LOST, error)
         self._tell(self._session.upstream_lost, error)
 
     def upstream_wanted(self) -> None:
         """Others wait for a connection like ours."""
+        self._recorder.note(Event.WANTED)
         self._tell(self._session.upstream_wanted)
 
     def _opened(self, upstream: Upstream) -> None:
@@ -185,6 +195,7 @@ class SessionProtocol(ClientConnection):
         self._log.quote = upstream.quoted
         self._session.conceal = upstream.concealed
         upstream.hand_over(self, self._to_upstream)
+        self._recorder.refer(Event.OPENED, upstream.capabilities, b"reused" if upstream.reused else b"")
         self._tell(partial(self._session.upstream_opened, upstream.capabilities, reused=upstream.reused))
 
     def _not_opened(self, failure: Failure) -> None:
@@ -194,6 +205,7 @@ class SessionProtocol(ClientConnection):
         if not isinstance(failure.value, MailProxyError):
             failure.raiseException()
         self._log.failed(failure.value, "no session at the mail server")
+        self._recorder.refer(Event.FAILED, failure.value)
         self._tell(self._session.upstream_failed, failure.value)
 
     def _obey(self, timeouts: Any) -> None:
@@ -353,6 +365,26 @@ class SessionProtocol(ClientConnection):
             except Exception:  # noqa: BLE001 - whatever it was: both legs have to end
                 self._log.crashed()
 
+    def _close_recorder(self, outcome: str) -> None:
+        """A session that ended badly can be looked at; who said nothing, and met no trouble, has nothing to show."""
+        flights, recorder = self._around.flights, self._recorder
+        if flights is not None and isinstance(recorder, Recorder):
+            self._recorder = self._session.recorder = NO_RECORDER
+            if self._log.trouble is not None or self._session.has_spoken:
+                flights.note(self._flight(outcome, recorder))
+
+    def _flight(self, outcome: str, recorder: Recorder) -> Flight:
+        return Flight(
+            session=self._log.id,
+            client=self._log.peer,
+            ended=self._around.clock.seconds(),
+            outcome=outcome,
+            trouble=self._log.trouble,
+            policy=self._session.policy,
+            ledger=self._around.book is not None,
+            recorder=recorder,
+        )
+
     def _recorded(self, _: object) -> None:
         self._pump.held = False
         if not self._ended:
@@ -366,6 +398,7 @@ class SessionProtocol(ClientConnection):
         if self._handshaking:
             self.stop()
         elif not self._ended:
+            self._recorder.note(Event.DRAIN)
             self._tell(self._session.drain)
 
     def cut(self, *, last: bool) -> None:
@@ -373,12 +406,13 @@ class SessionProtocol(ClientConnection):
         if self._handshaking:
             self.stop()
         elif not self._ended:
+            self._recorder.note(Event.CUT, int(last))
             self._tell(partial(self._session.cut, last=last))
 
     def stop(self) -> None:
         """Both legs end at once; no message is completed by that, and no deletion confirmed."""
         if not self._ended:
-            self._end("shutdown")
+            self._end_it("shutdown")
         self.give_up()
 
     def crashed(self) -> None:
@@ -387,13 +421,13 @@ class SessionProtocol(ClientConnection):
         self._crash()
 
     def _crash(self) -> None:
-        self._end("internal_error")
+        self._end_it("internal_error")
         self.give_up()
 
     def make_room(self, words: bytes) -> None:
         """The client has said nothing so far, and another needs its place: it is told, and both legs end at once."""
         self._log.made_room()
-        self._end("made_room")
+        self._end_it("made_room")
         self._to_downstream.stopProducing()
         self.transport.unregisterProducer()
         self.dismiss(words)
@@ -410,6 +444,13 @@ class SessionProtocol(ClientConnection):
             self._silent = silent
             self._turn_changed(self, silent=silent)
 
+    def _end_it(self, outcome: str) -> None:
+        """The session is over, and had no say in that."""
+        self._recorder.note(Event.OWNER, 0, outcome.encode())
+        for report in self._session.untold():
+            self._report(report)
+        self._end(outcome)
+
     def _end(self, outcome: str) -> None:
         """The session is over; whatever it has at the mail server and has not let go is aborted."""
         self._ended = True
@@ -419,6 +460,7 @@ class SessionProtocol(ClientConnection):
         self._abort_upstream()
         self._log.ended(outcome, spoken=self._session.has_spoken)
         self._close_account(outcome)
+        self._close_recorder(outcome)
 
     def give_up(self) -> None:
         """The client's connection ends now, delivered or not."""
@@ -474,6 +516,7 @@ class SessionProtocol(ClientConnection):
         """The session says what follows; one that has nothing to say would stay for ever."""
         session, serial = self._session, self._session.wait_serial
         if session.waiting is not Waiting.NOBODY:
+            self._recorder.note(Event.EXPIRED)
             self._tell(session.expired)
         if not self._ended and session.wait_serial == serial:
             self._tell(_complain)

@@ -26,5 +26,7 @@ class SMTPServerFactory(SessionFactory):
 
     def make_session(self) -> SMTPSession:
         """A new session for a new client."""
-        known, counts = self._around.upstreams.known, self.log.counters.replies
-        return SMTPSession(self._policy, known, counts, may_record=self._around.may_record)
+        around, counts = self._around, self.log.counters.replies
+        return SMTPSession(
+            self._policy, around.upstreams.known, counts, may_record=around.may_record, recorder=around.recorder()
+        )

@@ -12,9 +12,11 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 
 from mailproxy.downstream.balancers import Balancers
+from mailproxy.flight.flights import Flights
 from mailproxy.ledger.keyed import AddressKey
 from mailproxy.session.actions import Waiting
 from mailproxy.session.encryption import Encryption
+from mailproxy.session.recording import NO_RECORDER, NoRecorder, Recorder
 from mailproxy.wire.introduction import Introduction
 
 
@@ -103,6 +105,11 @@ class Surroundings:
     balancers: Balancers | None = None
     introduce: Callable[[Introduction], Deferred[Any]] | None = None
     book: Book | None = None
+    flights: Flights | None = None
+
+    def recorder(self) -> NoRecorder:
+        """For a new session."""
+        return NO_RECORDER if self.flights is None else Recorder()
 
     @property
     def may_record(self) -> Callable[[], bool] | None:

@@ -146,6 +146,8 @@ class SessionLog:
         self.counters = listener.counters
         self._failure = ""
         """The outcome of what failed last."""
+        self.trouble: str | None = None
+        """What failed last, in words."""
         self._seen: tuple[str, ...] = ()
         self._began = listener.seconds()
         self._opening = self._asked = self._transaction = 0.0
@@ -166,6 +168,8 @@ class SessionLog:
         if event in _ONLY_COUNTED:
             return
         level = LogLevel.warn if event in _WARNINGS else LogLevel.info
+        if level is LogLevel.warn:
+            self.trouble = event.replace("_", " ")
         shown = {name: value if isinstance(value, int) else self._shown(value) for name, value in fields.items()}
         words = ", ".join(f"{name} {value}" for name, value in shown.items())
         self._say(level, event, event.replace("_", " ") + (f": {words}" if words else ""), log_fields=shown)
@@ -183,6 +187,7 @@ class SessionLog:
         self.saw(*error.seen)
         self._listener.note_failure(self.id, error.outcome, text)
         self._failure = error.outcome
+        self.trouble = text
         self._say_once(_Kind("failed", LogLevel.warn if error.temporary else LogLevel.error, text, error.outcome))
 
     def tls_failed(self, sentence: str) -> None:

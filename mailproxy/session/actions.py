@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum
-from typing import Protocol
+from typing import Any, Protocol
 
 from attrs import frozen
 
 from mailproxy.errors import MailProxyError
+from mailproxy.session.recording import NoRecorder
 
 
 class Waiting(Enum):
@@ -194,6 +195,10 @@ class Session(Protocol):
 
     conceal: Callable[[bytes], bytes]
     """What is done to the text of a reply before it is passed on; its owner knows the secrets that it may hold."""
+    policy: Any
+    """The habits and bounds that it was made with."""
+    recorder: NoRecorder
+    """Keeps what the session hears; its owner tells it of what it says to the session."""
 
     @property
     def reading(self) -> bool:
@@ -273,6 +278,9 @@ class Session(Protocol):
 
     def next_action(self) -> Action | None:
         """Take the next thing to do, or None."""
+
+    def untold(self) -> Sequence[Report]:
+        """What has happened and nobody has been told of, should the session end now; it is not said again."""
 
     def account(self) -> Sequence[Transacted | MaildropVisited]:
         """What the ledger has to hear of yet, should the session end now; nothing more is said of it then."""

@@ -42,6 +42,12 @@ class Agenda:
         self._actions = [action for action in self._actions if not isinstance(action, Transacted)]
         return records
 
+    def take_reports(self) -> list[Report]:
+        """What an operator has to hear of, in the same case."""
+        reports = [action for action in self._actions if isinstance(action, Report)]
+        self._actions = [action for action in self._actions if not isinstance(action, Report)]
+        return reports
+
     def take(self) -> Action | None:
         """The next thing to do, or None."""
         return self._actions.pop(0) if self._actions else None

@@ -38,6 +38,7 @@ from mailproxy.session.actions import (
     CloseDownstream,
     MaildropVisited,
     OpenUpstream,
+    Report,
     SendDownstream,
     SendUpstream,
     StartTLS,
@@ -45,10 +46,12 @@ from mailproxy.session.actions import (
 )
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
+from mailproxy.session.kept_words import note_long_pop3, note_pop3
 from mailproxy.session.pop3_commands import Commands, Deed, Relay
 from mailproxy.session.pop3_notes import VisitNotes
 from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, UNRECORDED, failure_line
+from mailproxy.session.recording import BINARY, MAX_KEPT_TEXT_OCTETS, NO_RECORDER, Event, Measure, NoRecorder
 from mailproxy.session.strangers import is_binary
 from mailproxy.session.tally import key
 from mailproxy.session.wait import Wait
@@ -69,6 +72,7 @@ class POP3Session:
         policy: habits and bounds.
         counts: where status lines are counted, by the keys of `tally`.
         may_record: whether the ledger takes another session at the moment; None where there is no ledger.
+        recorder: keeps what is heard.
     """
 
     def __init__(
@@ -77,13 +81,15 @@ class POP3Session:
         counts: Counter[str] | None = None,
         *,
         may_record: Callable[[], bool] | None = None,
+        recorder: NoRecorder = NO_RECORDER,
     ) -> None:
+        self.recorder = recorder
         self._counts: Counter[str] = Counter() if counts is None else counts
         self.reading = True
         self.reading_upstream = True
         self.conceal: Callable[[bytes], bytes] = bytes
-        self._policy = policy
-        self._may_record = may_record
+        self.policy = policy
+        self._may_record = None if may_record is None else recorder.asking(Event.RECORDABLE, may_record)
         self._agenda = Agenda()
         self._notes = VisitNotes()
         self._asked = False
@@ -128,13 +134,17 @@ class POP3Session:
         """
         if self._turn is Waiting.NOBODY:
             return
-        if self._policy.encryption is Encryption.IMPLICIT:
+        if self.policy.encryption is Encryption.IMPLICIT:
             self._agenda.report("downstream_tls")
         if self._commands.locked:
             self._greet()
             self._next_turn(Waiting.DOWNSTREAM_COMMAND)
         else:
             self._open()
+
+    def untold(self) -> list[Report]:
+        """What has happened and nobody has been told of, should the session end now."""
+        return self._agenda.take_reports()
 
     def account(self) -> list[MaildropVisited]:
         """What the ledger has to hear, should the session end now; a client that led to nothing is not worth a word."""
@@ -157,6 +167,7 @@ class POP3Session:
             self._agenda.report("downstream_desync")
             self._finish(CloseDownstream("downstream_desync"))
         elif chunk and is_binary(chunk[0]) and not (self.has_spoken or self._lines.in_line):
+            self.recorder.note(Event.COMPLAINT, len(chunk), BINARY)
             self._finish(CloseDownstream("not_pop3"))
         elif self._turn not in (Waiting.UPSTREAM_QUIT_REPLY, Waiting.NOBODY):
             self._lines.feed(chunk)
@@ -196,7 +207,7 @@ class POP3Session:
         assert isinstance(capabilities, POP3Capabilities)
         if self._turn is Waiting.UPSTREAM_LOGIN:
             self._commands.opened(capabilities)
-            if self._policy.encryption is not Encryption.REQUIRED:
+            if self.policy.encryption is not Encryption.REQUIRED:
                 self._greet()
             self._next_turn(Waiting.DOWNSTREAM_COMMAND)
 
@@ -219,6 +230,7 @@ class POP3Session:
             self._status_lines.feed(chunk)
             self._take_status()
         else:
+            self.recorder.note(Event.MALFORMED, len(chunk))
             self._desync(chunk)
 
     def upstream_lost(self, error: MailProxyError) -> None:
@@ -269,21 +281,26 @@ class POP3Session:
         elif waiting is Waiting.DOWNSTREAM_COMMAND and not self.has_spoken:
             waiting = Waiting.DOWNSTREAM_FIRST_COMMAND
         self._wait.note(waiting, self._steps)
-        self.reading = len(self._lines) < self._policy.max_queued_octets
+        self.reading = len(self._lines) < self.policy.max_queued_octets
 
     # Commands
 
     def _take_line(self) -> bool:
         """Take a line of the client, if there is one; whether there was."""
+        before = Measure.of(self._lines) if self.recorder.on else None
         try:
             line = self._lines.next_line()
+            if before is not None:
+                note_pop3(self.recorder, before, self._lines, line, secret=self._commands.in_login)
         except LineTooLong:
+            if before is not None:
+                note_long_pop3(self.recorder, before, self._lines)
             line = None
             self.has_spoken = True
             self._steps += 1
             self._agenda.report("bad_line")
             self._follow(self._commands.refuse_line(self._lines.beginning))
-        if self._lines.skipped > self._policy.max_skipped_octets:
+        if self._lines.skipped > self.policy.max_skipped_octets:
             self._finish(CloseDownstream("bad_line"))
         elif line is not None:
             self.has_spoken = True
@@ -332,23 +349,27 @@ class POP3Session:
         try:
             line = self._status_lines.next_line()
             if line is None:
+                self.recorder.note(Event.PARTIAL)
                 return
             status = parse_status(line)
         except WireError as error:
+            self.recorder.note(Event.MALFORMED)
             self._drop(Violation(f"{error}: {self._doing()}"), CONFUSED)
             return
         self._notes.answered(self._outstanding, positive=status.positive)
-        self._answer(relayed(self.conceal(line)) + b"\r\n", upstream=True)
+        words = relayed(self.conceal(line))
+        self.recorder.note(Event.STATUS, 0, words[:MAX_KEPT_TEXT_OCTETS])
+        self._answer(words + b"\r\n", upstream=True)
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
             self._finish(CloseDownstream("quit"))
         elif status.positive and self._outstanding.keyword in RELAYED and self._outstanding.multiline:
-            self._body = MultilineScanner(fix_newlines=self._policy.fix_newlines)
+            self._body = MultilineScanner(fix_newlines=self.policy.fix_newlines)
             self._next_turn(Waiting.UPSTREAM_BODY)
             self.receive_upstream(rest)
         else:
             self._commands.answered(self._outstanding, positive=status.positive)
-            self._next_turn(Waiting.DOWNSTREAM_COMMAND)
+            self._at_rest(rest)
             self.receive_upstream(rest)
 
     def _take_body(self, chunk: bytes) -> None:
@@ -358,9 +379,18 @@ class POP3Session:
             self._notes.body(self._outstanding, len(raw))
             self._say(raw)
         if self._body.ended:
+            self.recorder.note(Event.BODY_END, len(chunk) - len(self._body.rest))
             self._notes.body_ended(self._outstanding)
-            self._next_turn(Waiting.DOWNSTREAM_COMMAND)
+            self._at_rest(self._body.rest)
             self.receive_upstream(self._body.rest)
+        else:
+            self.recorder.flow(Event.BODY, len(chunk))
+
+    def _at_rest(self, rest: bytes) -> None:
+        """A response is complete; what was said before it does not matter any more."""
+        self._next_turn(Waiting.DOWNSTREAM_COMMAND)
+        if not (rest or len(self._lines)):
+            self.recorder.rest()
 
     # Ends
 
@@ -441,4 +471,4 @@ class POP3Session:
         self._agenda.add(action)
 
     def _new_lines(self) -> LineBuffer:
-        return LineBuffer(self._policy.max_line_octets, lone_lf_ends_line=True)
+        return LineBuffer(self.policy.max_line_octets, lone_lf_ends_line=True)

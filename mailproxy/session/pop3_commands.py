@@ -71,6 +71,11 @@ class Commands:
         return self._policy.encryption is Encryption.REQUIRED and not self._secure
 
     @property
+    def in_login(self) -> bool:
+        """Whether the next line is an answer in an exchange of AUTH."""
+        return self._login.open
+
+    @property
     def _stls_possible(self) -> bool:
         return self._policy.encryption.by_command and not self._secure and not self._relayed
 

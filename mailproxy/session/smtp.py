@@ -30,6 +30,7 @@ from mailproxy.session.actions import (
     AbortDownstream,
     Action,
     CloseDownstream,
+    Report,
     SendDownstream,
     StartTLS,
     Transacted,
@@ -37,6 +38,8 @@ from mailproxy.session.actions import (
 )
 from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
+from mailproxy.session.kept_words import note_smtp
+from mailproxy.session.recording import BINARY, NO_RECORDER, Event, Measure, NoRecorder
 from mailproxy.session.reply_queue import Awaited
 from mailproxy.session.smtp_answers import Answers
 from mailproxy.session.smtp_commands import Commands
@@ -72,6 +75,7 @@ class SMTPSession:
         known: what the mail server has offered lately, where that is known: EHLO is answered with it at once.
         counts: where replies are counted, by the keys of `tally`.
         may_record: whether the ledger takes another transaction at the moment; None where there is no ledger.
+        recorder: keeps what is heard.
     """
 
     def __init__(
@@ -81,14 +85,16 @@ class SMTPSession:
         counts: Counter[str] | None = None,
         *,
         may_record: Callable[[], bool] | None = None,
+        recorder: NoRecorder = NO_RECORDER,
     ) -> None:
-        self._policy = policy
-        self._known = known
+        self.recorder = recorder
+        self.policy = policy
+        self._known = recorder.asking(Event.KNOWN, known)
         self._agenda = Agenda()
         self._answers = Answers(policy, counts)
         self._replies = self._answers.replies
-        notes = NoNotes() if may_record is None else Notes(self._agenda, may_record)
-        self._server = MailServer(policy, self._answers, self._agenda, notes)
+        notes = NoNotes() if may_record is None else Notes(self._agenda, recorder.asking(Event.RECORDABLE, may_record))
+        self._server = MailServer(policy, self._answers, self._agenda, notes, recorder)
         self._commands = self._new_commands(secure=policy.encryption is Encryption.IMPLICIT)
         self._input = CommandInput(policy)
         self.helo = (b"", False)
@@ -125,7 +131,7 @@ class SMTPSession:
     @property
     def reading(self) -> bool:
         """Whether more octets of the client are welcome; there is always room for one more read."""
-        return len(self._input) < self._policy.max_buffered_octets or self._server.receiving or self._deaf
+        return len(self._input) < self.policy.max_buffered_octets or self._server.receiving or self._deaf
 
     @property
     def reading_upstream(self) -> bool:
@@ -135,6 +141,10 @@ class SMTPSession:
     def next_action(self) -> Action | None:
         """Take the next thing to do, or None."""
         return self._agenda.take()
+
+    def untold(self) -> list[Report]:
+        """What has happened and nobody has been told of, should the session end now."""
+        return self._agenda.take_reports()
 
     def account(self) -> list[Transacted]:
         """What the ledger has to hear of yet, should the session end now."""
@@ -147,9 +157,9 @@ class SMTPSession:
         """The client is connected: it is greeted at once, the mail server is not asked yet."""
         if self._mode is Mode.ENDED:
             return
-        if self._policy.encryption is Encryption.IMPLICIT:
+        if self.policy.encryption is Encryption.IMPLICIT:
             self._agenda.report("downstream_tls")
-        self._answers.say(format_reply(220, "", f"{self._policy.server_name} ESMTP mailproxy"))
+        self._answers.say(format_reply(220, "", f"{self.policy.server_name} ESMTP mailproxy"))
         self._advance()
 
     def receive_downstream(self, chunk: bytes) -> None:
@@ -157,6 +167,7 @@ class SMTPSession:
         if self._deaf or not chunk:
             return
         if not self._first_octet_seen and is_binary(chunk[0]):
+            self.recorder.note(Event.COMPLAINT, len(chunk), BINARY)
             self._close("not_smtp")
             return
         self._first_octet_seen = True
@@ -176,7 +187,7 @@ class SMTPSession:
             return
         self._agenda.report("downstream_tls")
         self._mode = Mode.COMMANDS
-        self._input = CommandInput(self._policy)
+        self._input = CommandInput(self.policy)
         self._commands = self._new_commands(secure=True)
         self.helo = (b"", False)
         self._server.notes.greeted(b"")
@@ -274,9 +285,7 @@ class SMTPSession:
 
     @property
     def _must_be_silent(self) -> bool:
-        return self._mode is Mode.HANDSHAKE or must_be_silent(
-            self._held, self._replies, strict=self._policy.strict_sync
-        )
+        return self._mode is Mode.HANDSHAKE or must_be_silent(self._held, self._replies, strict=self.policy.strict_sync)
 
     @property
     def _between_transactions(self) -> bool:
@@ -296,6 +305,8 @@ class SMTPSession:
         self._deliver()
         if self._wanted:
             self._let_go()
+        if self.recorder.ripe:
+            self._mark_rest()
         if self._input_ended and not self._replies.awaited:
             self._end_of_input()
         self._wait.note(*self._current_wait())
@@ -337,8 +348,22 @@ class SMTPSession:
             self._answers.end(SHUTDOWN, "shutdown")
         return self._replies.closing
 
+    def _mark_rest(self) -> None:
+        """Behind a message that was taken, what was said before it does not matter any more."""
+        held = self._held or self._again or len(self._input)
+        if self._server.state is Upstream.READY and not held and self._between_transactions:
+            self.recorder.rest()
+
+    def _next_command(self) -> Command | Complaint | None:
+        if not self.recorder.on:
+            return self._input.next_command()
+        before = Measure.of(self._input)
+        line = self._input.next_command()
+        note_smtp(self.recorder, before, self._input, line)
+        return line
+
     def _take_line(self) -> bool:
-        line = self._again.pop(0) if self._again else self._input.next_command()
+        line = self._again.pop(0) if self._again else self._next_command()
         if isinstance(line, Complaint):
             self._remember(line)
             self._replies.stage = OTHER
@@ -357,10 +382,10 @@ class SMTPSession:
             return False
         if self._replies.awaits_last(Awaited.DATA):
             return False
-        if len(self._replies) < self._policy.max_pipelined_commands:
+        if len(self._replies) < self.policy.max_pipelined_commands:
             return True
         self._deliver()
-        return len(self._replies) < self._policy.max_pipelined_commands
+        return len(self._replies) < self.policy.max_pipelined_commands
 
     def _run(self, command: Command) -> None:
         if not self._first_command_seen:
@@ -393,7 +418,7 @@ class SMTPSession:
             self._server.remember(line)
 
     def _new_commands(self, *, secure: bool) -> Commands:
-        return Commands(self._policy, self._answers, self._server, self._agenda, self._known, secure=secure)
+        return Commands(self.policy, self._answers, self._server, self._agenda, self._known, secure=secure)
 
     def _refuse_login(self, error: MailProxyError) -> None:
         self._login_awaited = False
@@ -412,13 +437,14 @@ class SMTPSession:
             self._replies.stage = CONTENT
             if not self._server.finish_data():
                 self._answers.complain(content.verdict, outcome=content.outcome, upstream=content.upstream)
-        elif content.discarded > self._policy.max_discarded_octets:
+        elif content.discarded > self.policy.max_discarded_octets:
             self._replies.stage = CONTENT
             self._answers.end(content.verdict if content.outcome else LOST, content.outcome or "upstream_lost")
 
     def _take_swallowed(self, chunk: bytes) -> None:
         self._steps += 1
         rest = chunk[self._swallow :]
+        self.recorder.note(Event.SKIPPED, len(chunk) - len(rest))
         self._swallow -= len(chunk) - len(rest)
         if not self._swallow:
             self._mode = Mode.COMMANDS

@@ -14,6 +14,9 @@ _NUL = format_reply(550, "5.5.2", "Message contains NUL")
 _BARE = format_reply(550, "5.5.2", "Message contains bare <CR> or <LF>")
 _TOO_LARGE = format_reply(552, "5.3.4", "Message size exceeds limit")
 
+NUL, BARE_NEWLINE = "NUL", "bare newline"
+"""What must not be in mail data."""
+
 
 class Content:
     """
@@ -36,8 +39,12 @@ class Content:
         """Whether the verdict has the mail server's own words."""
         self.outcome: str | None = None
         """The word that the session ends with after the verdict; None where it goes on."""
+        self.fault: str | None = None
+        """What must not be in mail data, and was."""
+        self.sound = 0
+        """Octets that came before the first one that a verdict is about."""
         self.discarded = 0
-        """Octets thrown away since there is a verdict."""
+        """Octets thrown away from there on."""
 
     @property
     def ended(self) -> bool:
@@ -62,31 +69,28 @@ class Content:
     def feed(self, chunk: bytes) -> bytes:
         """The octets that may go upstream now; none once there is a verdict."""
         body = self._finder.feed(chunk)
-        if not self.verdict:
-            body = self._checked(body)
-        if self.verdict:
-            self.discarded += len(body)
-            return b""
-        return body
+        sound, clean = (0, b"") if self.verdict else self._checked(body)
+        self.sound += sound
+        self.discarded += len(body) - sound
+        return clean
 
     def spoil(self, verdict: bytes, outcome: str | None = None, *, upstream: bool = False) -> None:
         """The message is lost: the client will be told `verdict` at its end.  The first verdict stays."""
         if not self.verdict:
             self.verdict, self.outcome, self.upstream = verdict, outcome, upstream
 
-    def _checked(self, body: bytes) -> bytes:
+    def _checked(self, body: bytes) -> tuple[int, bytes]:
+        """How many octets come before the first one that a verdict is about, and what may go upstream."""
         before = copy(self._keeper)
         try:
             clean = self._keeper.feed(body)
         except (NulOctet, BareNewline):
-            self._refuse(before, body)
-            return body
+            return self._refuse(before, body), b""
         if self._too_large(self._keeper):
-            self._refuse(before, body)
-            return body
-        return clean
+            return self._refuse(before, body), b""
+        return len(body), clean
 
-    def _refuse(self, before: NewlineKeeper, body: bytes) -> None:
+    def _refuse(self, before: NewlineKeeper, body: bytes) -> int:
         """The verdict is about the first octet that is wrong: which one is the first does not depend on the cut."""
         sound, wrong = 0, len(body)
         while wrong - sound > 1:
@@ -100,7 +104,9 @@ class Content:
         if fault == _TOO_LARGE:
             self.spoil(fault)
         else:
+            self.fault = NUL if fault == _NUL else BARE_NEWLINE
             self.spoil(fault, "bad_content")
+        return sound
 
     def _fault(self, keeper: NewlineKeeper, body: bytes) -> bytes:
         """What is wrong with the octets; nothing, if nothing is."""

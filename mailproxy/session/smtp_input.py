@@ -21,24 +21,36 @@ class Complaint:
     What is said of a line that is no command.
 
     `outcome` not None ends the session with that word; `junk` counts it as idle talk and not as an error; `event` is
-    reported.
+    reported.  `kind` is which line it is, in words.
     """
 
+    kind: str
     reply: bytes
     outcome: str | None = None
     junk: bool = False
     event: str | None = "bad_line"
 
 
-_TOO_LONG = Complaint(format_reply(500, "5.5.2", "Line too long"))
-_TOO_LONG_AT_ONCE = Complaint(_TOO_LONG.reply, "bad_line")
-_ENDLESS = Complaint(b"", "bad_line")
-_BARE_LF = Complaint(format_reply(500, "5.5.2", "Bare <LF> received"), "bad_line")
-_NUL = Complaint(format_reply(501, "5.5.2", "NUL is not allowed"), "bad_line")
-_BLANK = Complaint(format_reply(500, "5.5.2", "Empty command line"), junk=True, event=None)
+TOO_LONG = "too long"
+ENDLESS = "endless"
+BARE_LF = "bare LF"
+NUL = "NUL"
+BLANK = "empty"
+STRANGER = "another protocol"
+MALFORMED = "malformed"
+CHUNK = "BDAT that is malformed or too long"
+"""The kinds of complaints."""
+
+_TOO_LONG = Complaint(TOO_LONG, format_reply(500, "5.5.2", "Line too long"))
+_CHUNK_TOO_LONG = Complaint(CHUNK, _TOO_LONG.reply, "bad_line")
+_TOO_LONG_AT_ONCE = Complaint(TOO_LONG, _TOO_LONG.reply, "bad_line")
+_ENDLESS = Complaint(ENDLESS, b"", "bad_line")
+_BARE_LF = Complaint(BARE_LF, format_reply(500, "5.5.2", "Bare <LF> received"), "bad_line")
+_NUL = Complaint(NUL, format_reply(501, "5.5.2", "NUL is not allowed"), "bad_line")
+_BLANK = Complaint(BLANK, format_reply(500, "5.5.2", "Empty command line"), junk=True, event=None)
 _BDAT = re.compile(rb"[ \t]*BDAT\b", re.IGNORECASE)
 """Octets follow that are no commands, and a line that is not understood does not say how many (RFC 3030 §2)."""
-_STRANGER = Complaint(format_reply(421, "4.7.0", "This is a mail server"), "not_smtp", event=None)
+_STRANGER = Complaint(STRANGER, format_reply(421, "4.7.0", "This is a mail server"), "not_smtp", event=None)
 
 
 class CommandInput(LineBuffer):
@@ -59,7 +71,9 @@ class CommandInput(LineBuffer):
         except LineTooLong:
             if begins_other_protocol(self.beginning):
                 return _STRANGER
-            return _TOO_LONG_AT_ONCE if self._endless or _BDAT.match(self.beginning) else _TOO_LONG
+            if _BDAT.match(self.beginning):
+                return _CHUNK_TOO_LONG
+            return _TOO_LONG_AT_ONCE if self._endless else _TOO_LONG
         except BareNewline:
             return _ENDLESS if self._endless else _BARE_LF
         if self.skipped and self._endless:
@@ -81,5 +95,5 @@ class CommandInput(LineBuffer):
         try:
             return parse_command(line)
         except BadCommand as error:
-            outcome = "bad_line" if _BDAT.match(line) else None
-            return Complaint(format_reply(error.code, error.status, error.text), outcome)
+            reply = format_reply(error.code, error.status, error.text)
+            return Complaint(CHUNK, reply, "bad_line") if _BDAT.match(line) else Complaint(MALFORMED, reply)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from mailproxy.errors import ConnectionLost, MailProxyError, MalformedReply, UpstreamTimeout, Violation
 from mailproxy.session.actions import AbortUpstream, OpenUpstream, ReleaseUpstream
 from mailproxy.session.agenda import Agenda
+from mailproxy.session.recording import MAX_KEPT_TEXT_OCTETS, Event, NoRecorder
 from mailproxy.session.reply_queue import Awaited
 from mailproxy.session.smtp_answers import Answers
 from mailproxy.session.smtp_content import Content
@@ -48,10 +49,14 @@ class MailServer:
         answers: what the client is owed.
         agenda: where the actions go.
         notes: what the ledger hears of.
+        recorder: keeps what is heard.
     """
 
-    def __init__(self, policy: SMTPPolicy, answers: Answers, agenda: Agenda, notes: NoNotes) -> None:
+    def __init__(
+        self, policy: SMTPPolicy, answers: Answers, agenda: Agenda, notes: NoNotes, recorder: NoRecorder
+    ) -> None:
         self.notes = notes
+        self._recorder = recorder
         self._policy = policy
         self._answers = answers
         self._replies = answers.replies
@@ -196,12 +201,24 @@ class MailServer:
         content = self._content
         spoiled = bool(content.verdict)
         raw = content.feed(chunk)
+        if self._recorder.on:
+            self._note_content(len(chunk), spoiled=spoiled)
         if raw:
             self.notes.content(raw)
             self._agenda.send_upstream(raw)
         if content.verdict and not spoiled:
             self.abandon()
         return content
+
+    def _note_content(self, octets: int, *, spoiled: bool) -> None:
+        content = self._content
+        if content.ended:
+            size = b"" if content.verdict else b"%d" % content.octets
+            self._recorder.note(Event.CONTENT_END, octets - len(content.rest), size)
+        else:
+            self._recorder.flow(Event.CONTENT, octets)
+        if content.fault and not spoiled:
+            self._recorder.note(Event.SPOILED, content.sound, content.fault.encode())
 
     def finish_data(self) -> bool:
         """The client has ended its mail data; whether the mail server was told so.  Else the verdict is the reply."""
@@ -230,9 +247,18 @@ class MailServer:
         self._parser.feed(chunk)
         try:
             while self.state is Upstream.READY and (reply := self._parser.next_reply()) is not None:
-                self._take(reply.rewritten(conceal))
+                self._hear(reply.rewritten(conceal))
         except MalformedReply as error:
+            self._recorder.note(Event.MALFORMED)
             self.drop(Violation(str(error)))
+        else:
+            if self._parser.pending:
+                self._recorder.note(Event.PARTIAL)
+
+    def _hear(self, reply: Reply) -> None:
+        if self._recorder.on:
+            self._recorder.note(Event.REPLY, reply.code, reply.text[:MAX_KEPT_TEXT_OCTETS])
+        self._take(reply)
 
     def _take(self, reply: Reply) -> None:
         awaited = self._replies.awaited[0].awaited if self._replies.awaited else None
@@ -325,6 +351,7 @@ class MailServer:
         self.notes.end("accepted" if reply.positive else "rejected")
         if reply.positive:
             self._answers.forgive()
+            self._recorder.ripen()
             self._taken = True
             self._refusals = 0
         self._agenda.report(

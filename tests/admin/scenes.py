@@ -11,6 +11,8 @@ from mailproxy.admin.status import moment
 from mailproxy.admin.values import Picture, Process, Row
 from mailproxy.observe.condition import Condition, Credential, Mishap, Peer, TLSFacts, judge
 from mailproxy.observe.failures import Failed
+from mailproxy.session.recording import Event
+from tests.flight.stories import Recorded, smtp_in_transaction
 
 NOW = 1_795_000_000.0
 DAY = 86_400.0
@@ -52,6 +54,7 @@ def row(
     total=0,
     failures=(),
     listening=True,
+    flights=(),
 ):
     """A row as the proxy would make it out of what it has seen."""
     condition = Condition(lambda: held, success, failure)
@@ -78,12 +81,18 @@ def row(
         credential=condition.credential,
         held_until=condition.held(NOW),
         failures=tuple(failures),
+        flights=tuple(flights),
     )
 
 
 def failed(mishap, count=1, session="0000af", first=None):
     text = f"no session at the mail server: {mishap.text}"
     return Failed(first or mishap.when, mishap.when, count, session, mishap.outcome, text)
+
+
+def silence():
+    """A session whose mail server does not answer DATA."""
+    return smtp_in_transaction().client(b"DATA\r\n").tell(Event.EXPIRED)
 
 
 def healthy():
@@ -107,7 +116,8 @@ def degraded():
         row("invoices", "globex", port=1588, success=NOW - 5000, failure=REFUSED, held=NOW + 205, total=2_104,
             failures=[failed(REFUSED, 14, first=NOW - 1900)]),
         row("newsletter", "acme", port=1589, success=NOW - 4, active=3, total=90_551, host="smtp.gmail.com",
-            failures=[Failed(NOW - 900, NOW - 240, 3, "000c11", trouble.outcome, f"upstream_reply: {trouble.text}")]),
+            failures=[Failed(NOW - 900, NOW - 240, 3, "000c11", trouble.outcome, f"upstream_reply: {trouble.text}")],
+            flights=[silence().flight(session="000c11", ended=NOW - 240, trouble=f"upstream_reply: {trouble.text}")]),
         row("inbox", "acme", "pop3", port=1110, success=NOW - 55, total=4_310, active=1, certificate=3 * DAY),
         row("orders", "initech", port=1592, failure=UNREACHABLE, held=NOW + 18, host="mail.initech.example", total=460,
             failures=[failed(UNREACHABLE, 230, "000d02", NOW - 3000)]),
@@ -153,7 +163,11 @@ def hostile():
     """A mail server whose words want to be a page of their own."""
     words = "550 <script>window.stolen = 1</script><img src=x onerror='window.stolen = 1'><b>bold</b>"
     said = Mishap(NOW - 5, "upstream_refused_session", words)
-    return Picture(PROCESS, (row("invoices", "acme", port=1587, failure=said, failures=[failed(said)]),))
+    told = Recorded.smtp().start().client(b"EHLO <script>window.stolen=1</script>\r\n")
+    flight = told.tell(Event.CLIENT_LOST).flight(ended=NOW, trouble=words)
+    return Picture(
+        PROCESS, (row("invoices", "acme", port=1587, failure=said, failures=[failed(said)], flights=[flight]),)
+    )
 
 
 SCENES = {

@@ -6,7 +6,10 @@ import pytest
 
 from mailproxy.admin import advice, channel, desk, history, sap, status
 from mailproxy.admin.advice import by_outcome
+from mailproxy.admin.recordings import MAX_RECORDINGS_SHOWN
+from mailproxy.flight.flights import MAX_FLIGHTS
 from mailproxy.observe import condition, failures
+from mailproxy.session.recording import MAX_TAPE_OCTETS, Event
 from tests.admin import scenes
 from tests.admin.test_desk import OPEN, Office
 from tests.support.pages import Page, page, span, spans, unique
@@ -57,8 +60,26 @@ def test_every_path_stands_there_once_with_whether_it_needs_a_token():
 
 def test_every_field_of_the_status_stands_there_once():
     pictures = (scenes.degraded(), scenes.crowd())
-    said = set().union(*(flat(status.status(picture, by_outcome)) for picture in pictures))
+    said = set().union(*(flat(status.status(picture, by_outcome) | {"recordings": []}) for picture in pictures))
     assert fields("`/status`") == said
+
+
+def test_every_field_and_every_event_of_a_recording_does():
+    (recording,) = status.status(scenes.degraded(), by_outcome)["recordings"]
+    assert fields("Recordings") == flat(recording | {"policy": 0, "things": [0]})
+    assert unique(span(row["Event"]) for row in ADMIN.table("Event", "What happened")) == {
+        event.name.lower() for event in Event
+    }
+
+
+def test_the_numbers_of_recordings_stand_there():
+    words = section("Recordings").text
+    for number in (
+        f"{MAX_FLIGHTS} are kept for each listener",
+        f"the latest {MAX_RECORDINGS_SHOWN} of all",
+        f"{MAX_TAPE_OCTETS // 1024} KiB at most",
+    ):
+        assert number in words
 
 
 def test_every_field_of_the_other_answers_too():

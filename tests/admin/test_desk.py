@@ -67,6 +67,14 @@ def test_ready_says_why_not():
     assert "draining" in Office(draining()).json("/ready", 503)["reasons"][0]
 
 
+def test_senders_are_shown_for_a_token_alone():
+    sender = "client -> MAIL FROM:<a@example.com>"
+    assert sender in Office(degraded(), token=TOKEN).json("/status", **bearer())["recordings"][0]["lines"]
+    (recording,) = Office(degraded()).json("/status")["recordings"]
+    assert "a@example.com" not in json.dumps(recording)
+    assert "client -> MAIL FROM:<x@example.com>" in recording["lines"]
+
+
 def test_strangers_hear_yes_or_no_and_who_has_the_token_why():
     office = Office(draining(), token=TOKEN)
     assert office.json("/ready", 503) == {"ready": False}

@@ -90,6 +90,18 @@ def test_what_fails_comes_first_with_its_error_cause_and_remedy(see):
     assert browser.run("return document.title") == "2 failing - mailproxy"
 
 
+def test_a_session_that_ended_badly_can_be_read_line_by_line(see):
+    browser = see("degraded")
+    (said,) = texts(browser, "#recordings > li")
+    assert "session 000c11 of 127.0.0.1:5000" in said
+    assert "server <- DATA" not in said
+    browser.run("document.querySelector('#recordings summary').click()")
+    lines = text(browser, "#recordings pre").splitlines()
+    assert "server <- DATA" in lines
+    assert "the time for that is up" in lines
+    assert text(see("healthy"), "#no-recordings") == "None is kept."
+
+
 def test_an_hour_is_plotted(see):
     browser = see("degraded")
     assert browser.run("return document.querySelectorAll('#plot .area').length") == 1

@@ -15,10 +15,12 @@ from mailproxy.session.actions import (
     AbortUpstream,
     CloseDownstream,
     OpenUpstream,
+    Report,
     SendDownstream,
     SendUpstream,
     Waiting,
 )
+from mailproxy.session.recording import NO_RECORDER
 from mailproxy.upstream.stream import UpstreamStream
 from tests.support.transports import HIGH_MARK, PIPE_OCTETS, READ_OCTETS, Network
 
@@ -74,6 +76,7 @@ class FakeSession:
         self.answers = answers
         self.events = []
         self.reading = self.reading_upstream = True
+        self.recorder = NO_RECORDER
         self.has_spoken = False
         self.waiting = Waiting.UPSTREAM_LOGIN
         self.wait_serial = 0
@@ -125,6 +128,9 @@ class FakeSession:
 
     def downstream_secured(self):
         self._hear("downstream_secured")
+
+    def untold(self):
+        return [action for action in self.actions if isinstance(action, Report)]
 
     def drain(self):
         self._hear("drain")

@@ -305,6 +305,7 @@ def test_whoever_ends_meanwhile_it_comes_to_an_end(benches, end):
         bench.run()
     bench.run(10.0)
     assert bench.counters.active == 0
+    assert bench.counters.events["message"] == 1
     assert len(ledger.records) == 1
 
 

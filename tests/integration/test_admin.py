@@ -9,10 +9,12 @@ import os
 import re
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,6 +69,12 @@ class House:
         """What is said of one listener."""
         (found,) = [row for row in self.status()["destinations"] if row["label"] == label]
         return dict(found)
+
+    def replayed(self, folder: Path, session: str) -> str:
+        """What becomes of a recorded session, as `mailproxy replay` tells it."""
+        path = folder / "status.json"
+        path.write_bytes(self.curl("/status"))
+        return run([sys.executable, "-m", "mailproxy", "replay", str(path), "--session", session]).decode()
 
     def send(self, tenant: str, name: str) -> None:
         """A session of the tenant that sends a letter."""
@@ -136,6 +144,26 @@ def test_a_password_that_is_wrong_is_told_with_its_remedy_and_nobody_else_is_tou
     assert re.search(rf"session {said['failures'][0]['session']} from .*535", house.proxy.log)
     assert house.row("acme/unused")["state"] == "unused"
     assert json.loads(house.curl("/sap/status"))["Status"] == "ok"
+
+
+def test_a_session_that_ended_badly_is_shown_and_comes_to_the_same_end_again(house: House, tmp_path: Path) -> None:
+    with bare_socket(house.proxy.ports["acme", "good"]) as terminal:
+        terminal.read_reply()
+        for line in ("EHLO client.test", f"AUTH PLAIN {TOKEN}", "MAIL FROM:<a@client.test>", "DATA now", "STARTTLS"):
+            terminal.ask(line)
+        terminal.type(f"NOOP\n{TOKEN}".encode())
+        assert terminal.read_reply().startswith(b"500 5.5.2 Bare <LF>")
+
+    def recorded() -> list[dict[str, Any]]:
+        return [each for each in house.status()["recordings"] if each["outcome"] == "bad_line"]
+
+    (recording,) = until(recorded, "the recording")
+    assert recording["listener"] == "acme/good"
+    assert "client -> MAIL FROM:<a@client.test>" in recording["lines"]
+    assert TOKEN not in json.dumps(recording)
+    said = house.replayed(tmp_path, recording["session"])
+    assert said.endswith("ended then: bad_line\nended now:  bad_line\n")
+    assert [line.strip() for line in said.splitlines()[1:-2]] == recording["lines"]
 
 
 def test_a_configuration_that_is_not_loaded_is_told_until_it_is_mended(house: House) -> None:

@@ -41,11 +41,11 @@ self._finish(CloseDownstream(error.outcome))
         "a response that nobody asked for is passed on to nobody",
         "session/pop3.py",
         before="""
-else:
+    self.recorder.note(Event.MALFORMED, len(chunk))
     self._desync(chunk)
 """,
         after="""
-else:
+    self.recorder.note(Event.MALFORMED, len(chunk))
     self._say(chunk)
 """,
         tests=SESSION,
@@ -78,7 +78,7 @@ if not command.fits:
     Guard(
         "what a client sends ahead has a limit in POP3",
         "session/pop3.py",
-        before="self.reading = len(self._lines) < self._policy.max_queued_octets",
+        before="self.reading = len(self._lines) < self.policy.max_queued_octets",
         after="self.reading = True",
         tests=SESSION,
     ),
@@ -86,7 +86,7 @@ if not command.fits:
         "over-long lines have a limit",
         "session/pop3.py",
         before="""
-if self._lines.skipped > self._policy.max_skipped_octets:
+if self._lines.skipped > self.policy.max_skipped_octets:
 """,
         after="""
 if False:

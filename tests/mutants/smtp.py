@@ -36,13 +36,8 @@ if content.verdict and not spoiled:
     Guard(
         "mail data behind the verdict goes nowhere",
         "session/smtp_content.py",
-        before="""
-self.discarded += len(body)
-return b""
-""",
-        after="""
-self.discarded += len(body)
-""",
+        before='sound, clean = (0, b"") if self.verdict else self._checked(body)',
+        after="sound, clean = (0, body) if self.verdict else self._checked(body)",
         tests=SESSION,
     ),
     Guard(
@@ -56,7 +51,7 @@ self.discarded += len(body)
     Guard(
         "what is read of refused mail data has a limit",
         "session/smtp.py",
-        before="elif content.discarded > self._policy.max_discarded_octets:",
+        before="elif content.discarded > self.policy.max_discarded_octets:",
         after="elif False:",
         tests=SESSION,
     ),
@@ -310,7 +305,7 @@ if False:
     Guard(
         "what a client sends ahead has a limit",
         "session/smtp.py",
-        before="return len(self._input) < self._policy.max_buffered_octets or self._server.receiving or self._deaf",
+        before="return len(self._input) < self.policy.max_buffered_octets or self._server.receiving or self._deaf",
         after="return True",
         tests=SESSION,
     ),
@@ -332,7 +327,7 @@ if True:
         "TLS at a command makes the client begin anew",
         "session/smtp.py",
         before="""
-self._input = CommandInput(self._policy)
+self._input = CommandInput(self.policy)
 self._commands = self._new_commands(secure=True)
 """,
         after="""

@@ -136,7 +136,10 @@ class Auditor:
     def _transactions(self, records):
         by_path = {}
         for record in records:
-            by_path.setdefault(record["reverse_path"], []).append(record)
+            before = by_path.setdefault(record["reverse_path"], [])
+            if before and _goes_on(before[-1], record):
+                before.pop()
+            before.append(record)
         for path in self.began:
             if len(by_path.get(self._key.hide(path.decode()), ())) != 1:
                 self._world.forbid(f"{path!r} is not in the ledger exactly once")
@@ -163,6 +166,13 @@ class Auditor:
     def _visits(self, records):
         if any(record["octets"] < 3 * record["retrieved"] or record["tenant"] not in TENANTS for record in records):
             self._world.forbid("the ledger has impossible sessions of POP3")
+
+
+def _goes_on(refused, taken):
+    """Of a group that was sent together a mail server may refuse MAIL and take the rest, which is on record, too."""
+    same = all(refused[key] == taken[key] for key in ("session", "forward_paths_left_out"))
+    behind_mail = refused["outcome"] == "rejected" and not refused["octets"] and refused["reply_by"] == "upstream"
+    return same and behind_mail and bool(taken["octets"] or taken["reply_by"])
 
 
 class Disk:

@@ -110,6 +110,7 @@ def figures_of(world):
             "worlds": 1,
             "events": world.reactor.events,
             "messages delivered": world.delivered,
+            "sessions replayed": world.replayed,
             "responses collected": world.collected,
             "logins refused": world.ledger.refusals,
             "connections used again": world.used_again,

@@ -64,6 +64,7 @@ def test_these_worlds_see_much_of_everything(figures):
     assert figures["worlds"] == len(SEEDS)
     for name, at_least in {
         "messages delivered": 3,
+        "sessions replayed": 2,
         "responses collected": 1.5,
         "connections used again": 0.15,
         "clients behind TLS": 3,

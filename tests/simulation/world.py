@@ -16,6 +16,7 @@ import traceback
 import weakref
 from collections import deque
 from contextlib import ExitStack
+from functools import partial
 from random import Random
 from unittest import mock
 
@@ -26,9 +27,10 @@ from twisted.protocols import tls
 
 from mailproxy import assembly, service
 from mailproxy.observe import sessions
-from tests.simulation import judge, plan
+from tests.simulation import flights, judge, plan
 from tests.simulation.audit import Auditor
 from tests.simulation.door import Doorkeeper
+from tests.simulation.flights import Replayed
 from tests.simulation.ledger import Ledger
 from tests.simulation.mail import normalized, octets_of
 from tests.simulation.marker import ImmediateClock, MarkerServerTLS, MarkerTLS
@@ -92,7 +94,7 @@ class World:
         self.clients = []
         self.transports = {}
         self.protocols = weakref.WeakSet()
-        self.delivered = self.collected = self.used_again = self.successes = 0
+        self.replayed = self.delivered = self.collected = self.used_again = self.successes = 0
         self.most_buffered = self.heaviest = 0
         """Octets that were in one write buffer of the proxy, and in all that one session keeps, at a time."""
         self._numbers = itertools.count(1)
@@ -262,6 +264,9 @@ class World:
             stack.enter_context(mock.patch.object(sessions, "numbers", sessions.Numbers()))
             stack.enter_context(mock.patch.object(assembly, "ListenerLog", self._listener_log))
             stack.enter_context(mock.patch.object(service, "audit_of", self.auditor.audit_of))
+            stack.enter_context(mock.patch.object(assembly, "Flights", partial(Replayed, self)))
+            if self.seed % flights.SHARE == 0:
+                stack.enter_context(mock.patch.object(service, "orders", flights.recorded))
             stack.enter_context(mock.patch.object(os, "fsync"))  # no world is to wait for a real disk
             stack.callback(self.vault.put_back)
             globalLogPublisher.addObserver(self._log)

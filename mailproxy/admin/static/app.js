@@ -4,13 +4,13 @@
 
 import { byId, make, put, shape } from "./dom.js";
 import { showHistory, showRows } from "./rows.js";
-import { ago, number, setClock, span } from "./words.js";
+import { ago, many, number, setClock, span } from "./words.js";
 
 const STATUS_MILLISECONDS = 5000;
 const HISTORY_MILLISECONDS = 30000;
 const ANSWER_MILLISECONDS = 10000;
 
-const page = { token: null, status: null, paused: false, asking: false, nextHistory: 0 };
+const page = { token: null, status: null, paused: false, asking: false, nextHistory: 0, open: new Set() };
 
 /* Its state, what it is in a few words, and in a sentence. */
 function verdict(status) {
@@ -113,11 +113,39 @@ function failure(said) {
   return li;
 }
 
+function showRecordings(recordings) {
+  byId("no-recordings").hidden = recordings.length > 0;
+  replaceIfOther(byId("recordings"), recordings, recording);
+  for (const node of byId("recordings").querySelectorAll("time")) put(node, ago(node.dateTime));
+}
+
+function recording(said) {
+  const li = make("li");
+  const head = make("div", "head");
+  const when = make("time", "muted");
+  when.dateTime = said.ended;
+  when.title = said.ended;
+  head.append(make("strong", "", said.listener), when, make("span", "unused chip small", said.outcome));
+  head.append(make("span", "muted small", `session ${said.session} of ${said.client}`));
+  const key = `${said.listener} ${said.session}`;
+  const story = make("details");
+  story.open = page.open.has(key);
+  story.addEventListener("toggle", () => (story.open ? page.open.add(key) : page.open.delete(key)));
+  const lines = make("pre", "story", said.lines.join("\n"));
+  lines.tabIndex = 0;
+  story.append(make("summary", "", many(said.lines.length, "line", "lines")), lines);
+  li.append(head);
+  if (said.trouble !== null) li.append(make("p", "said", said.trouble));
+  li.append(story);
+  return li;
+}
+
 function show() {
   showVerdict(page.status);
   showFacts(page.status);
   showRows(page.status.destinations);
   showFailures(page.status.failures);
+  showRecordings(page.status.recordings);
 }
 
 /* Asking */
