@@ -33,6 +33,9 @@ _STAGES = {
 _QUOTED = "Response was:"
 """Behind it the Destination service quotes what a token service has said to it."""
 
+_SAY_MORE = ("spoke out of turn", "refused XCLIENT")
+"""Where our sentence has these words it says more than the mail server's: that it spoke at all, or about what."""
+
 _OURSELVES = "mailproxy"
 """Whose answers are our own sentences."""
 
@@ -73,7 +76,10 @@ class Diagnosis:
             greeting: what it said first.
         """
         keys = self._table.candidates(destination.host, greeting)
-        return self._trouble(error, stage, [*told, *_words(error)], keys)
+        texts = [*told, *_words(error)]
+        if any(words in str(error) for words in _SAY_MORE):
+            texts = [*_words(error), *told]
+        return self._trouble(error, stage, texts, keys)
 
     def of_service(self, stage: str, error: MailProxyError, said: str, host: str, first: str = "") -> Trouble:
         """
