@@ -105,13 +105,10 @@ class Watch:
             self.record.begin(step)
 
 
-class Overheard:
+class Overheard(UpstreamStream):
     """A stream that is listened to; a mixin that goes before the class of the product."""
 
     _watch: Watch
-    transport: Any
-    doing: str
-    introduction: Introduction | None
 
     @classmethod
     def with_watch(cls, watch: Watch) -> Any:
@@ -129,17 +126,17 @@ class Overheard:
         self._watch.connected(peer, self.doing)
         # No client is behind us: a mail server that has to be told of one is told of ourselves.
         self.introduction = Introduction(Addresses(own.host, own.port, peer.host, peer.port))
-        super().connectionMade()  # type: ignore[misc]  # the product's class behind this mixin, here and below
+        super().connectionMade()
 
     def converse(self, chunk: bytes) -> None:
         """Octets that belong to the login."""
         self._watch.listen(chunk)
-        super().converse(chunk)  # type: ignore[misc]
+        super().converse(chunk)
 
     def handshakeCompleted(self) -> None:
         """The peer is verified."""
         self._watch.secured(self.transport.getHandle())
-        super().handshakeCompleted()  # type: ignore[misc]
+        super().handshakeCompleted()
 
 
 class OverheardSMTP(Overheard, SMTPUpstream):
@@ -161,7 +158,7 @@ class OverheardSMTP(Overheard, SMTPUpstream):
         return begins
 
 
-class OverheardPOP3(Overheard, POP3Upstream):  # type: ignore[misc]  # as for that class itself
+class OverheardPOP3(Overheard, POP3Upstream):  # type: ignore[misc]  # the product's class hides two names
     """A POP3 login."""
 
     async def _ask_capabilities(self) -> Mapping[str, tuple[str, ...]] | None:
