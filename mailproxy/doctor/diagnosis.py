@@ -9,12 +9,12 @@ from collections.abc import Iterable
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from mailproxy.destination.model import Destination, MailProtocol, TLSMode
+from mailproxy.doctor.outcomes import MEANINGS, REFUSED
 from mailproxy.doctor.remedies import Table
 from mailproxy.doctor.steps import Trouble
 from mailproxy.errors import DestinationUnknown, LacksTLS, MailProxyError, TLSFailed
 
-_UNKNOWN = "Nothing more is known about this."
-_WITHOUT_REMEDY = {
+_PASSING = {
     True: "It may pass by itself; the proxy tries again at growing intervals.",
     False: "Trying again changes nothing; somebody has to change a setting.",
 }
@@ -106,14 +106,15 @@ class Diagnosis:
     def _trouble(self, error: MailProxyError, stage: str, texts: Iterable[str], keys: Iterable[str]) -> Trouble:
         answer = self._table.find(stage, [text for text in texts if text], keys)
         known = None if answer is None else self._table.providers[answer.provider]
+        usual = MEANINGS.get(error.outcome, REFUSED)
         return Trouble(
             error=str(error),
             outcome=error.outcome,
             temporary=error.temporary,
             answer=None if answer is None else answer.id,
             provider=None if known is None else known.title,
-            cause=_UNKNOWN if answer is None else answer.cause,
-            remedy=(_WITHOUT_REMEDY[error.temporary],) if answer is None else answer.remedy,
+            cause=usual.cause if answer is None else answer.cause,
+            remedy=(*usual.remedy, _PASSING[error.temporary]) if answer is None else answer.remedy,
         )
 
 

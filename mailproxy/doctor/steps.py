@@ -37,8 +37,8 @@ class Trouble:
     Why a step failed.
 
     `error` is what the proxy would write in its log, `outcome` the word that a session would end with.  `answer` is the
-    id of the known answer that explains it, None without one; then `cause` and `remedy` are those of the step.
-    `temporary` is how the proxy judges it, `passes` what is known of the answer.
+    id of the known answer that explains it, None without one; then `cause` and `remedy` are those of the outcome.
+    `temporary` is how the proxy judges it.
     """
 
     error: str

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from mailproxy.admin import advice, channel, desk, history, sap, status
-from mailproxy.admin.advice import by_outcome
+from mailproxy.admin import channel, desk, history, sap, status
+from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.observe import condition, failures
 from tests.admin import scenes
 from tests.admin.test_desk import OPEN, Office
@@ -57,7 +57,7 @@ def test_every_path_stands_there_once_with_whether_it_needs_a_token():
 
 def test_every_field_of_the_status_stands_there_once():
     pictures = (scenes.degraded(), scenes.crowd())
-    said = set().union(*(flat(status.status(picture, by_outcome)) for picture in pictures))
+    said = set().union(*(flat(status.status(picture, scenes.explain)) for picture in pictures))
     assert fields("`/status`") == said
 
 
@@ -80,7 +80,7 @@ def test_every_state_stands_there():
 
 def test_every_side_stands_there():
     (row,) = [row for row in ADMIN.table("Field", "What it is") if row["Field"].endswith("last_error.side`")]
-    assert set(spans(row["What it is"])) == {each.side for each in advice.ADVICE.values()}
+    assert set(spans(row["What it is"])) == {each.side for each in MEANINGS.values()}
 
 
 @pytest.mark.parametrize(

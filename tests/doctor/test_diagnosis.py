@@ -7,6 +7,7 @@ from twisted.web.client import ResponseFailed
 
 from mailproxy.destination.model import Destination, MailProtocol, TLSMode, TLSSettings
 from mailproxy.doctor.diagnosis import Diagnosis, stage_of, step_of
+from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.errors import (
     DestinationUnavailable,
     LacksTLS,
@@ -105,9 +106,12 @@ def test_the_same_words_mean_another_thing_elsewhere(diagnosis):
 
 
 @pytest.mark.parametrize(("temporary", "words"), [(True, "pass by itself"), (False, "change a setting")])
-def test_what_nobody_knows_is_said_to_be_so(diagnosis, temporary, words):
+def test_what_nobody_knows_means_what_its_outcome_does(diagnosis, temporary, words):
     error = UpstreamError("never heard of")
     error.temporary = temporary
     trouble = diagnosis.of_server("connect", error, destination(), [""], "")
     assert (trouble.answer, trouble.provider) == (None, None)
-    assert words in trouble.remedy[0]
+    usual = MEANINGS["upstream_error"]
+    assert trouble.cause == usual.cause
+    assert trouble.remedy[:-1] == usual.remedy
+    assert words in trouble.remedy[-1]
