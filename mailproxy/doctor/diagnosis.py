@@ -6,13 +6,23 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from mailproxy.destination.model import Destination, MailProtocol, TLSMode
-from mailproxy.doctor.outcomes import MEANINGS, REFUSED
+from mailproxy.doctor.outcomes import (
+    CONFIGURATION,
+    DESTINATION,
+    DESTINATION_SERVICE,
+    MAIL_SERVER,
+    MEANINGS,
+    REFUSED,
+    SERVICE,
+    TOKEN_SERVICE,
+)
 from mailproxy.doctor.remedies import Table
 from mailproxy.doctor.steps import Trouble
-from mailproxy.errors import DestinationUnknown, LacksTLS, MailProxyError, TLSFailed
+from mailproxy.errors import DestinationUnknown, LacksTLS, MailProxyError, RefusedLogin, TLSFailed
 
 _PASSING = {
     True: "It may pass by itself; the proxy tries again at growing intervals.",
@@ -38,6 +48,9 @@ _SAY_MORE = ("spoke out of turn", "refused XCLIENT")
 
 _OURSELVES = "mailproxy"
 """Whose answers are our own sentences."""
+
+_SERVICES = {"token": TOKEN_SERVICE, "destination": DESTINATION_SERVICE}
+"""Who is asked in a stage."""
 
 _TOKEN_SERVICES = ("entra", "google-oauth", "xsuaa", "oauth")
 
@@ -81,7 +94,9 @@ class Diagnosis:
             texts = [*_words(error), *told]
         return self._trouble(error, stage, texts, keys)
 
-    def of_service(self, stage: str, error: MailProxyError, said: str, host: str, first: str = "") -> Trouble:
+    def of_service(
+        self, stage: str, error: MailProxyError, said: str, host: str, first: str = "", *, ours: bool = False
+    ) -> Trouble:
         """
         A failure of a question to a token service or the Destination service.
 
@@ -91,7 +106,12 @@ class Diagnosis:
             said: the answer; empty where there was none.
             host: who was asked.
             first: the provider that it is known to be; empty where the host has to tell.
+            ours: it was asked with what the configuration names, not with what a destination says.
         """
+        trouble = self._of_service(stage, error, said, host, first)
+        return evolve(trouble, side=CONFIGURATION) if ours and trouble.side == DESTINATION else trouble
+
+    def _of_service(self, stage: str, error: MailProxyError, said: str, host: str, first: str) -> Trouble:
         _, found, quoted = said.partition(_QUOTED)
         inner = quoted.lstrip()
         if found and self._table.find("token", [inner], _TOKEN_SERVICES) is not None:
@@ -113,9 +133,18 @@ class Diagnosis:
             temporary=error.temporary,
             answer=None if answer is None else answer.id,
             provider=None if known is None else known.title,
+            side=(answer and answer.side) or _side(error, stage),
             cause=usual.cause if answer is None else answer.cause,
             remedy=(*usual.remedy, _PASSING[error.temporary]) if answer is None else answer.remedy,
         )
+
+
+def _side(error: MailProxyError, stage: str) -> str:
+    """Where the cause of an error is, as far as nobody knows its words."""
+    if isinstance(error, RefusedLogin) and error.temporary:
+        return MAIL_SERVER
+    usual = MEANINGS.get(error.outcome, REFUSED).side
+    return _SERVICES.get(stage, usual) if usual == SERVICE else usual
 
 
 def step_of(error: MailProxyError, current: str, destination: Destination) -> str:

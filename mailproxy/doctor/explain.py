@@ -52,7 +52,7 @@ def meaning(table: Table, outcome: str, sentence: str) -> Meaning | None:
     """
     usual = MEANINGS.get(outcome)
     known = None if usual is None else explained(table, outcome, sentence)
-    return usual if usual is None or known is None else Meaning(usual.side, known.cause, known.remedy)
+    return usual if usual is None or known is None else Meaning(known.side or usual.side, known.cause, known.remedy)
 
 
 def explained(table: Table, outcome: str, sentence: str, host: str = "") -> Answer | None:

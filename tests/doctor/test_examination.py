@@ -291,7 +291,12 @@ async def test_a_mail_server_that_refuses_xclient(ward):
 
 @pytest_twisted.ensureDeferred
 async def test_a_mail_server_that_takes_the_header_for_a_command(ward):
-    port = ward.scripted(lambda visit: visit.send(b"220 scripted ESMTP\r\n500 5.5.2 Error: command not recognized\r\n"))
+    def script(visit):
+        visit.read_line()
+        visit.send(b"220 scripted ESMTP\r\n500 5.5.2 Error: command not recognized\r\n")
+        visit.read_some(1)
+
+    port = ward.scripted(script)
     ward.file(ward.properties(mail__smtp__port=str(port)))
     ward.more = 'send_proxy = "v1"'
     assert steps(await ward.check())["greeting"].trouble.answer == "greeting-twice"
@@ -299,8 +304,10 @@ async def test_a_mail_server_that_takes_the_header_for_a_command(ward):
 
 @pytest_twisted.ensureDeferred
 async def test_what_is_not_in_the_configuration_cannot_be_checked(ward):
-    with pytest.raises(UnknownSubject, match="example-dest/globex"):
-        await ward.check("mailproxy check example-dest/globex")
+    with pytest.raises(
+        UnknownSubject, match="there is no example-dest/globex and no other, but there is example-dest/acme"
+    ):
+        await ward.check("mailproxy check example-dest example-dest/globex other")
 
 
 # The reference
