@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from attrs import frozen
@@ -26,7 +26,7 @@ from mailproxy.config import ListenerTLSConfig, TrustConfig
 from mailproxy.config.rules import LOCAL
 from mailproxy.config.values import PoolConfig
 from mailproxy.destination.lookup import DestinationLogins
-from mailproxy.destination.model import Login, MailProtocol
+from mailproxy.destination.model import Login, LoginSource, MailProtocol
 from mailproxy.downstream.balancers import Balancers
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.pop3 import POP3ServerFactory
@@ -44,7 +44,7 @@ from mailproxy.recipes import HeaderRecipe, Identity, Order, Recipe, UpstreamRec
 from mailproxy.shared import Shared
 from mailproxy.sockets import OURS, Sockets
 from mailproxy.tls import ClientTLS, StrictClientTLS, TrustSource
-from mailproxy.upstream.connector import Connector
+from mailproxy.upstream.connector import Connector, MakeStream
 from mailproxy.upstream.direct import Direct
 from mailproxy.upstream.farewells import Farewells
 from mailproxy.upstream.holdoff import HoldOffSettings
@@ -95,6 +95,51 @@ KINDS = {
     MailProtocol.SMTP: Kind(SMTPServerFactory, _smtp_stream),
     MailProtocol.POP3: Kind(POP3ServerFactory, _pop3_stream),
 }
+
+_C = TypeVar("_C", bound=Connector)
+
+
+def stream_maker(reactor: Any, recipe: UpstreamRecipe, **made: Any) -> MakeStream:
+    """
+    What makes streams as a recipe says.  Whoever connects for a recipe, the proxy or the doctor, has it from here.
+
+    Args:
+        reactor: their clock.
+        recipe: the way to the mail server.
+        made: a class that stands in for the protocol's own.
+    """
+    make = KINDS[recipe.protocol].stream(reactor, recipe, **made)
+
+    def make_stream(login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
+        stream = make(login, tls=tls, allow_plaintext_auth=recipe.allow_plaintext_auth)
+        stream.send_proxy = recipe.send_proxy
+        return stream
+
+    return make_stream
+
+
+def make_connector(
+    kind: type[_C],
+    reactor: Any,
+    recipe: UpstreamRecipe,
+    logins: LoginSource,
+    tls: ClientTLS,
+    make_stream: MakeStream,
+    **besides: Any,
+) -> _C:
+    """A connector of this class as a recipe says; `besides` is what no recipe decides, as `Connector` calls it."""
+    return kind(
+        reactor,
+        recipe,
+        logins,
+        tls,
+        make_stream,
+        login_seconds=recipe.login_seconds,
+        connect_seconds=recipe.connect_seconds,
+        max_pending_logins=recipe.max_pending_logins,
+        hold_off=HoldOffSettings(**attrs.asdict(recipe.hold_off)),
+        **besides,
+    )
 
 
 @frozen(eq=False)
@@ -215,27 +260,27 @@ class Assembly:
         return pool
 
     def _connector(self, recipe: UpstreamRecipe, logins: DestinationLogins, end: ExitStack) -> Connector:
-        return Connector(
+        return make_connector(
+            Connector,
             self._reactor,
             recipe,
             logins,
             self._client_tls.take(recipe.source.trust, end),
-            partial(self._stream, recipe),
+            self._streams(recipe),
             is_ours=self._is_ours,
-            login_seconds=recipe.login_seconds,
-            connect_seconds=recipe.connect_seconds,
             random=self._tools.random,
-            max_pending_logins=recipe.max_pending_logins,
-            hold_off=HoldOffSettings(**attrs.asdict(recipe.hold_off)),
             connecting=self._tools.sockets.connecting,
         )
 
-    def _stream(self, recipe: UpstreamRecipe, login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
-        make = KINDS[recipe.protocol].stream(self._reactor, recipe)
-        stream = make(login, tls=tls, allow_plaintext_auth=recipe.allow_plaintext_auth)
-        stream.farewells = self.farewells
-        stream.send_proxy = recipe.send_proxy
-        return stream
+    def _streams(self, recipe: UpstreamRecipe) -> MakeStream:
+        make = stream_maker(self._reactor, recipe)
+
+        def make_stream(login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
+            stream = make(login, tls)
+            stream.farewells = self.farewells
+            return stream
+
+        return make_stream
 
     def _make_client_tls(self, recipe: TrustConfig, _: ExitStack) -> ClientTLS:
         trust, problems = trust_of(recipe, "trust.", self._reactor)

@@ -28,7 +28,7 @@ def _check(arguments: list[str]) -> int:
 
 
 def _ledger(arguments: list[str]) -> int:
-    from mailproxy.ledger.commands import run  # noqa: PLC0415 - as above
+    from mailproxy.ledger.commands import run  # noqa: PLC0415 - nor does this one import more than it needs
 
     return run(arguments)
 

@@ -50,7 +50,7 @@ class InheritedEndpoint:
     descriptor: int
     family: int
 
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803 - the interface's name
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """The factory serves the socket."""
         return execute(self._listen, protocolFactory)
 

@@ -19,7 +19,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailproxy.config.endpoints import parse_endpoint
+from mailproxy.config.endpoints import opened_endpoint, parse_endpoint
 from mailproxy.downstream.factory import SessionFactory
 from mailproxy.downstream.rooms import Door
 from mailproxy.inherited import InheritedEndpoint
@@ -180,7 +180,8 @@ class Listener:
     def _bound(self, port: Any) -> None:
         self._port = self._serving(port)
         self.address = port.getHost()
-        _log.info("{label}: listening on {place}", label=self.order.label, place=self.order.endpoint)
+        place = opened_endpoint(self.order.endpoint, getattr(self.address, "port", None))
+        _log.info("{label}: listening on {place}", label=self.order.label, place=place)
 
     def _not_bound(self, failure: Failure, problems: list[str]) -> None:
         reason = getattr(failure.value, "socketError", failure.value)

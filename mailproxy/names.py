@@ -91,11 +91,11 @@ class LocalhostResolver:
 
     def resolveHostName(
         self,
-        resolutionReceiver: IResolutionReceiver,  # noqa: N803 - Twisted's names, here and below
-        hostName: str,  # noqa: N803
-        portNumber: int = 0,  # noqa: N803
-        addressTypes: Sequence[type[IAddress]] | None = None,  # noqa: N803
-        transportSemantics: str = "TCP",  # noqa: N803
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """The receiver gets each address, then the end; for localhost names all at once."""
         if not is_localhost_name(hostName):
@@ -168,11 +168,11 @@ class SystemResolver:
 
     def resolveHostName(
         self,
-        resolutionReceiver: IResolutionReceiver,  # noqa: N803 - Twisted's names, here and below
-        hostName: str,  # noqa: N803
-        portNumber: int = 0,  # noqa: N803
-        addressTypes: Sequence[type[IAddress]] | None = None,  # noqa: N803
-        transportSemantics: str = "TCP",  # noqa: N803
+        resolutionReceiver: IResolutionReceiver,
+        hostName: str,
+        portNumber: int = 0,
+        addressTypes: Sequence[type[IAddress]] | None = None,
+        transportSemantics: str = "TCP",
     ) -> IHostResolution:
         """The receiver gets each address, then the end; without an address there is none, or no answer."""
         resolution = _Answered(hostName)

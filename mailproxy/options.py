@@ -78,7 +78,7 @@ def makeService(options: Options) -> IService:
 def _proxy(options: Options, reactor: Any) -> Proxy:
     """The proxy itself, or what watches over the workers in which it runs."""
     if options.configuration.workers == 1:
-        from mailproxy.service import make_service  # noqa: PLC0415 - it imports parts that import it
+        from mailproxy.service import make_service  # noqa: PLC0415 - it imports parts that import the reactor
 
         return make_service(options.configuration)
     from mailproxy.workers.supervisor import make_supervisor  # noqa: PLC0415 - nobody else needs it
@@ -109,7 +109,7 @@ def logs_to_stdout(twistd: Mapping[str, Any]) -> bool:
 
 def _all_problems(path: Path) -> tuple[str, ...]:
     """What is wrong in the file, and in everything it names."""
-    from mailproxy.service import check  # noqa: PLC0415 - as above
+    from mailproxy.service import check  # noqa: PLC0415 - it imports parts that import the reactor
 
     examined = examine(path)
     return (*examined.problems, *check(examined.config))

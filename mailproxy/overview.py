@@ -11,13 +11,12 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IReactorTime
 
 from mailproxy import __version__
-from mailproxy.admin.advice import by_outcome
 from mailproxy.admin.desk import Pages
 from mailproxy.admin.history import SAMPLE_SECONDS, History, Sample
 from mailproxy.admin.status import moment
 from mailproxy.admin.values import Advice, Picture, Process, Row
 from mailproxy.config import Config
-from mailproxy.doctor.explain import explained
+from mailproxy.doctor.explain import meaning
 from mailproxy.doctor.table import known_answers
 from mailproxy.listeners import Listener
 from mailproxy.observe.condition import judge
@@ -126,11 +125,9 @@ class Overview:
 
 @lru_cache(MAX_EXPLAINED)
 def _explain(outcome: str, sentence: str) -> Advice | None:
-    """What is known of the very words of a failure; else what failures with that outcome have in common."""
-    usual, known = by_outcome(outcome, sentence), explained(known_answers(), outcome, sentence)
-    if known is None or usual is None:
-        return usual
-    return Advice(usual.side, known.cause, " ".join(known.remedy))
+    """What the doctor knows of a failure."""
+    found = meaning(known_answers(), outcome, sentence)
+    return None if found is None else Advice(found.side, found.cause, " ".join(found.remedy))
 
 
 def _row(listener: Listener, now: float) -> Row:

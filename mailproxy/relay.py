@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from twisted.internet.interfaces import IPushProducer, IReactorTime, ITransport
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from zope.interface import implementer
 
 from mailproxy.deadline import Deadline
@@ -21,7 +21,7 @@ class Intake:
     Reading from one transport, which goes on while nobody holds it.
     """
 
-    def __init__(self, transport: ITransport) -> None:
+    def __init__(self, transport: IPushProducer) -> None:
         self._transport = transport
         self._holders: set[object] = set()
 
@@ -33,7 +33,7 @@ class Intake:
     def hold(self, holder: object) -> None:
         """Reading pauses, if it has not; up to one socket read may still come in."""
         if not self._holders:
-            self._transport.pauseProducing()  # type: ignore[attr-defined]  # every stream transport is a push producer
+            self._transport.pauseProducing()
         self._holders.add(holder)
 
     def want(self, holder: object, *, wanted: bool) -> None:
@@ -49,7 +49,7 @@ class Intake:
         if holder in self._holders:
             self._holders.remove(holder)
             if not self._holders:
-                self._transport.resumeProducing()  # type: ignore[attr-defined]  # as above
+                self._transport.resumeProducing()
 
 
 @implementer(IPushProducer)

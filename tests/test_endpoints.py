@@ -10,7 +10,7 @@ from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactor
 
 from mailproxy.config import with_loopback_default
-from mailproxy.config.endpoints import BACKLOG, KINDS, bound_endpoint, parse_endpoint
+from mailproxy.config.endpoints import BACKLOG, KINDS, bound_endpoint, opened_endpoint, parse_endpoint
 
 
 @pytest.mark.parametrize(
@@ -124,6 +124,21 @@ def test_what_is_bound_has_a_long_queue_and_no_tls(text, bound):
     assert parse_endpoint(bound).settings.items() >= {
         (key, value) for key, value in parse_endpoint(text).settings.items() if key in KINDS["tcp"]
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "opened"),
+    [
+        ("tcp:0", "tcp:1587"),
+        ("tcp:00:interface=10.0.0.1:backlog=70", "tcp:1587:interface=10.0.0.1:backlog=70"),
+        ("tcp6:interface=\\:\\:0:port=0", "tcp6:interface=\\:\\:0:port=1587"),
+        ("tcp:25", "tcp:25"),
+        ("unix:/run/a\\:0", "unix:/run/a\\:0"),
+        ("systemd:INET:index=0", "systemd:INET:index=0"),
+    ],
+)
+def test_where_any_port_would_do_the_one_it_got_is_told(text, opened):
+    assert opened_endpoint(text, 1587) == opened
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IReadDescriptor
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from mailproxy.config import load
@@ -15,6 +16,7 @@ from mailproxy.downstream.rooms import Rooms
 from mailproxy.inherited import InheritedEndpoint
 from mailproxy.listeners import Keeper, Listener
 from mailproxy.recipes import HeaderRecipe, OwnNames, orders
+from mailproxy.workers.held import Held
 from tests.support.proxies import HEAD, LISTENER
 
 
@@ -22,6 +24,9 @@ class Port:
     def __init__(self, address):
         self.address = address
         self.open = True
+
+    def stopReading(self):
+        pass
 
     def getHost(self):
         return self.address
@@ -84,6 +89,11 @@ def keep(order):
     return keep
 
 
+def _held(endpoint, keeper):
+    """The same socket, held for workers."""
+    return Held(endpoint, keeper.order)
+
+
 def test_it_lets_clients_in_to_its_keeper(keep):
     endpoint, keeper = Endpoint(IPv4Address("TCP", "127.0.0.1", 25)), keep()
     listener = Listener(endpoint, keeper)
@@ -92,6 +102,14 @@ def test_it_lets_clients_in_to_its_keeper(keep):
     assert gate.buildProtocol("address") == "protocol"
     assert keeper.factory.came == ["address"]
     assert listener.address == endpoint.port.address
+
+
+@pytest.mark.parametrize("make", [Listener, _held])
+def test_a_port_that_the_system_chose_is_told(keep, make):
+    endpoint = Endpoint(IPv4Address("TCP", "127.0.0.1", 31587))
+    with capturedLogs() as events:
+        make(endpoint, keep(endpoint="tcp:0:interface=127.0.0.1")).listen()
+    assert [formatEvent(each) for each in events] == ["acme/dest: listening on tcp:31587:interface=127.0.0.1"]
 
 
 def test_a_port_that_cannot_be_bound_has_a_reason(keep):

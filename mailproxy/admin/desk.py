@@ -13,7 +13,6 @@ from typing import Any
 from attrs import field, frozen
 
 from mailproxy.admin import sap
-from mailproxy.admin.advice import by_outcome
 from mailproxy.admin.guard import Guard
 from mailproxy.admin.status import readiness, status
 from mailproxy.admin.values import Explain, Picture
@@ -80,7 +79,7 @@ class Pages:
     history: Callable[[], Mapping[str, Any]]
     stats: Callable[[], str]
     metrics: Callable[[str], tuple[str, bytes]]
-    explain: Explain = by_outcome
+    explain: Explain
 
 
 @frozen

@@ -19,7 +19,7 @@ from mailproxy.admin.channel import MAX_CONNECTIONS, Door
 from mailproxy.admin.desk import Desk, Pages
 from mailproxy.admin.guard import Guard, make_guard
 from mailproxy.admin.history import History
-from mailproxy.config.endpoints import bound_endpoint, parse_endpoint
+from mailproxy.config.endpoints import bound_endpoint, opened_endpoint, parse_endpoint
 from mailproxy.config.values import AdminConfig
 from mailproxy.errors import ConfigError
 
@@ -166,7 +166,8 @@ class Admin:
 
         def bound(port: Any) -> None:
             opened.port = port
-            _log.info("admin endpoint: listening on {place}", place=text)
+            place = opened_endpoint(text, getattr(port.getHost(), "port", None))
+            _log.info("admin endpoint: listening on {place}", place=place)
 
         def not_bound(failure: Failure) -> None:
             reason = getattr(failure.value, "socketError", failure.value)

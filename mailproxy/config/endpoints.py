@@ -142,6 +142,14 @@ def bound_endpoint(text: str) -> str:
     return text + "".join(f":{key}={unsaid[key]}" for key in wanted)
 
 
+def opened_endpoint(text: str, port: int | None) -> str:
+    """The same once it is bound: where any free port would do, it names the one that was free."""
+    endpoint = parse_endpoint(text)
+    if endpoint.kind not in _LOOPBACK or endpoint.place:
+        return text
+    return re.sub(r"(?<!\\)(:(?:port=)?)0+(?=:|$)", rf"\g<1>{port}", text, count=1)
+
+
 def _without_tls(settings: Mapping[str, str]) -> str:
     kind = "tcp6" if ":" in settings["interface"] else "tcp"
     kept = [f"{key}={settings[key]}".replace(":", "\\:") for key in KINDS[kind] if key in settings]

@@ -88,7 +88,7 @@ class OneShotAgent:
         method: bytes,
         uri: bytes,
         headers: Headers | None = None,
-        bodyProducer: IBodyProducer | None = None,  # noqa: N803 - the interface's name
+        bodyProducer: IBodyProducer | None = None,
     ) -> Deferred[IResponse]:
         """A response whose body's transport can be aborted."""
         headers = Headers() if headers is None else headers.copy()
@@ -116,7 +116,7 @@ class _Line:
             self._endpoint = wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), self._endpoint)
         return self
 
-    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803 - the interface's name
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """A connection that can be ended."""
         connected: Deferred[IProtocol] = self._endpoint.connect(_Connections(self._clock, protocolFactory))
         return connected.addCallback(self._connected)

@@ -6,15 +6,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from attrs import evolve
 from twisted.web.client import RequestGenerationFailed, RequestTransmissionFailed, ResponseFailed
 
 from mailproxy.destination.model import Destination, MailProtocol, TLSMode
+from mailproxy.doctor.outcomes import (
+    CONFIGURATION,
+    DESTINATION,
+    DESTINATION_SERVICE,
+    MAIL_SERVER,
+    MEANINGS,
+    REFUSED,
+    SERVICE,
+    TOKEN_SERVICE,
+)
 from mailproxy.doctor.remedies import Table
 from mailproxy.doctor.steps import Trouble
-from mailproxy.errors import DestinationUnknown, LacksTLS, MailProxyError, TLSFailed
+from mailproxy.errors import DestinationUnknown, LacksTLS, MailProxyError, RefusedLogin, TLSFailed
 
-_UNKNOWN = "Nothing more is known about this."
-_WITHOUT_REMEDY = {
+_PASSING = {
     True: "It may pass by itself; the proxy tries again at growing intervals.",
     False: "Trying again changes nothing; somebody has to change a setting.",
 }
@@ -33,8 +43,14 @@ _STAGES = {
 _QUOTED = "Response was:"
 """Behind it the Destination service quotes what a token service has said to it."""
 
+_SAY_MORE = ("spoke out of turn", "refused XCLIENT")
+"""Where our sentence has these words it says more than the mail server's: that it spoke at all, or about what."""
+
 _OURSELVES = "mailproxy"
 """Whose answers are our own sentences."""
+
+_SERVICES = {"token": TOKEN_SERVICE, "destination": DESTINATION_SERVICE}
+"""Who is asked in a stage."""
 
 _TOKEN_SERVICES = ("entra", "google-oauth", "xsuaa", "oauth")
 
@@ -73,9 +89,14 @@ class Diagnosis:
             greeting: what it said first.
         """
         keys = self._table.candidates(destination.host, greeting)
-        return self._trouble(error, stage, [*told, *_words(error)], keys)
+        texts = [*told, *_words(error)]
+        if any(words in str(error) for words in _SAY_MORE):
+            texts = [*_words(error), *told]
+        return self._trouble(error, stage, texts, keys)
 
-    def of_service(self, stage: str, error: MailProxyError, said: str, host: str, first: str = "") -> Trouble:
+    def of_service(
+        self, stage: str, error: MailProxyError, said: str, host: str, first: str = "", *, ours: bool = False
+    ) -> Trouble:
         """
         A failure of a question to a token service or the Destination service.
 
@@ -85,7 +106,12 @@ class Diagnosis:
             said: the answer; empty where there was none.
             host: who was asked.
             first: the provider that it is known to be; empty where the host has to tell.
+            ours: it was asked with what the configuration names, not with what a destination says.
         """
+        trouble = self._of_service(stage, error, said, host, first)
+        return evolve(trouble, side=CONFIGURATION) if ours and trouble.side == DESTINATION else trouble
+
+    def _of_service(self, stage: str, error: MailProxyError, said: str, host: str, first: str) -> Trouble:
         _, found, quoted = said.partition(_QUOTED)
         inner = quoted.lstrip()
         if found and self._table.find("token", [inner], _TOKEN_SERVICES) is not None:
@@ -100,15 +126,25 @@ class Diagnosis:
     def _trouble(self, error: MailProxyError, stage: str, texts: Iterable[str], keys: Iterable[str]) -> Trouble:
         answer = self._table.find(stage, [text for text in texts if text], keys)
         known = None if answer is None else self._table.providers[answer.provider]
+        usual = MEANINGS.get(error.outcome, REFUSED)
         return Trouble(
             error=str(error),
             outcome=error.outcome,
             temporary=error.temporary,
             answer=None if answer is None else answer.id,
             provider=None if known is None else known.title,
-            cause=_UNKNOWN if answer is None else answer.cause,
-            remedy=(_WITHOUT_REMEDY[error.temporary],) if answer is None else answer.remedy,
+            side=(answer and answer.side) or _side(error, stage),
+            cause=usual.cause if answer is None else answer.cause,
+            remedy=(*usual.remedy, _PASSING[error.temporary]) if answer is None else answer.remedy,
         )
+
+
+def _side(error: MailProxyError, stage: str) -> str:
+    """Where the cause of an error is, as far as nobody knows its words."""
+    if isinstance(error, RefusedLogin) and error.temporary:
+        return MAIL_SERVER
+    usual = MEANINGS.get(error.outcome, REFUSED).side
+    return _SERVICES.get(stage, usual) if usual == SERVICE else usual
 
 
 def step_of(error: MailProxyError, current: str, destination: Destination) -> str:

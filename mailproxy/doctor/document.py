@@ -59,6 +59,7 @@ def _trouble(trouble: Trouble) -> dict[str, Any]:
         "temporary": trouble.temporary,
         "answer": trouble.answer,
         "provider": trouble.provider,
+        "side": trouble.side,
         "cause": trouble.cause,
         "remedy": list(trouble.remedy),
     }

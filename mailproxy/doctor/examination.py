@@ -52,6 +52,10 @@ class Subject:
     def __str__(self) -> str:
         return self.destination if self.tenant is None else f"{self.destination}/{self.tenant}"
 
+    def is_called(self, text: str) -> bool:
+        """Whether this is it, or one of those of several tenants."""
+        return text in (self.destination, str(self))
+
 
 @frozen
 class Check:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from mailproxy.doctor.outcomes import MEANINGS, Meaning
 from mailproxy.doctor.remedies import Answer, Table
 
 _STAGES = {
@@ -15,10 +16,11 @@ _STAGES = {
     "upstream_host_not_found": ("connect",),
     "upstream_unreachable": ("connect",),
     "upstream_refused_session": ("greeting", "tls", "ehlo", "auth", "pop-login"),
-    "upstream_protocol_error": ("greeting", "ehlo", "auth", "pop-login"),
+    "upstream_protocol_error": ("greeting", "ehlo", "starttls", "tls", "auth", "pop-login"),
     "upstream_lacks_tls": ("starttls", "auth"),
     "upstream_tls_failed": ("tls", "starttls"),
     "upstream_lacks_mechanism": ("auth",),
+    "upstream_lacks_xclient": ("ehlo",),
     "upstream_refused_login": ("auth", "pop-login"),
     "loop": ("connect",),
     "destination_unknown": ("destination", "token"),
@@ -37,6 +39,20 @@ _REPLY = re.compile(r"(?:^|: )((?:[2-5][0-5][0-9][ -]|-ERR\b).*)", re.DOTALL)
 
 _STATUS = re.compile(r"with status ([1-5][0-9]{2})(?:: ([a-z_]{1,40}))?")
 """What a service answered with, and the OAuth2 error behind it."""
+
+
+def meaning(table: Table, outcome: str, sentence: str) -> Meaning | None:
+    """
+    What is known of a failure: by its very words, else what all with its outcome have in common; None of no failure.
+
+    Args:
+        table: of known answers.
+        outcome: the word that the session ended with.
+        sentence: what the log says about it.
+    """
+    usual = MEANINGS.get(outcome)
+    known = None if usual is None else explained(table, outcome, sentence)
+    return usual if usual is None or known is None else Meaning(known.side or usual.side, known.cause, known.remedy)
 
 
 def explained(table: Table, outcome: str, sentence: str, host: str = "") -> Answer | None:

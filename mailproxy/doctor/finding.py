@@ -111,7 +111,8 @@ class Finder:
         stage = "token" if step == "service_token" else "destination"
         if last is not None:
             self._record.facts(step, service=host)
-        return self._diagnosis.of_service(stage, error, said, host, _FIRST[step] if last is not None else "")
+        first, ours = _FIRST[step] if last is not None else "", step == "service_token"
+        return self._diagnosis.of_service(stage, error, said, host, first, ours=ours)
 
     def _tell_of_service_token(self) -> None:
         last = self._questions.last.get(asked.TOKEN)

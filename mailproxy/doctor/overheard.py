@@ -24,6 +24,8 @@ from mailproxy.upstream.connector import Connector
 from mailproxy.upstream.pop3 import POP3Upstream
 from mailproxy.upstream.smtp import SMTPUpstream
 from mailproxy.upstream.stream import UpstreamStream
+from mailproxy.wire.introduction import Introduction
+from mailproxy.wire.proxyprotocol import Addresses
 from mailproxy.wire.smtp import Extensions
 
 _STEP_BY_WORDS = (
@@ -32,6 +34,7 @@ _STEP_BY_WORDS = (
     ("STARTTLS", "starttls"),
     ("STLS", "starttls"),
     ("EHLO", "capabilities"),
+    ("XCLIENT", "capabilities"),
     ("AUTH", "login"),
     ("USER", "login"),
     ("PASS", "login"),
@@ -102,12 +105,10 @@ class Watch:
             self.record.begin(step)
 
 
-class Overheard:
+class Overheard(UpstreamStream):
     """A stream that is listened to; a mixin that goes before the class of the product."""
 
     _watch: Watch
-    transport: Any
-    doing: str
 
     @classmethod
     def with_watch(cls, watch: Watch) -> Any:
@@ -121,18 +122,21 @@ class Overheard:
             self._watch.doing(value)
 
     def connectionMade(self) -> None:  # noqa: D102 - Twisted's
-        self._watch.connected(self.transport.getPeer(), self.doing)
-        super().connectionMade()  # type: ignore[misc]  # the product's class behind this mixin, here and below
+        peer, own = self.transport.getPeer(), self.transport.getHost()
+        self._watch.connected(peer, self.doing)
+        # No client is behind us: a mail server that has to be told of one is told of ourselves.
+        self.introduction = Introduction(Addresses(own.host, own.port, peer.host, peer.port))
+        super().connectionMade()
 
     def converse(self, chunk: bytes) -> None:
         """Octets that belong to the login."""
         self._watch.listen(chunk)
-        super().converse(chunk)  # type: ignore[misc]
+        super().converse(chunk)
 
     def handshakeCompleted(self) -> None:
         """The peer is verified."""
         self._watch.secured(self.transport.getHandle())
-        super().handshakeCompleted()  # type: ignore[misc]
+        super().handshakeCompleted()
 
 
 class OverheardSMTP(Overheard, SMTPUpstream):
@@ -143,14 +147,18 @@ class OverheardSMTP(Overheard, SMTPUpstream):
         super().tryTLS(code, resp, items)
 
     def authenticate(self, code: int, resp: bytes, items: Extensions) -> None:  # noqa: D102 - Twisted's
-        if self.login.credentials is not None:
-            self._watch.logging_in()
         super().authenticate(code, resp, items)
         if self._mechanism is not None:
             self._watch.record.facts("login", mechanism=self._mechanism.name)
 
+    def _begins_introduction(self, items: Extensions) -> bool:
+        begins = super()._begins_introduction(items)
+        if not begins and self.login.credentials is not None:
+            self._watch.logging_in()
+        return begins
 
-class OverheardPOP3(Overheard, POP3Upstream):  # type: ignore[misc]  # as for that class itself
+
+class OverheardPOP3(Overheard, POP3Upstream):  # type: ignore[misc]  # the product's class hides two names
     """A POP3 login."""
 
     async def _ask_capabilities(self) -> Mapping[str, tuple[str, ...]] | None:
@@ -187,8 +195,24 @@ class WatchedTLS(ClientTLS):
         return made
 
 
+class OnlyLogin:
+    """There is this login, and no other."""
+
+    def __init__(self, login: Login) -> None:
+        self._login = login
+
+    async def login(self) -> Login:
+        """As `LoginSource`."""
+        return self._login
+
+    async def replace(self, refused: Login) -> Login | None:
+        """As `LoginSource`."""
+        del refused
+        return None
+
+
 class WatchedConnector(Connector):
-    """A connector whose first step is watched, too."""
+    """A connector whose first step is watched, too; nothing is held off, and nobody waits for others."""
 
     watch: Watch
 
@@ -198,13 +222,17 @@ class WatchedConnector(Connector):
         self.watch.record.facts("name", addresses=[str(each.host) for each in found])
         return found
 
+    async def try_login(self, login: Login, attempt: Attempt) -> UpstreamStream:
+        """One connection, one login, now."""
+        return await attempt.log_in(self.log_in(login, attempt))
+
 
 class WatchedAttempt(Attempt):
     """One attempt, with the time limits of a session."""
 
-    def __init__(self, connector: WatchedConnector, login: Login, clock: Any, seconds: float) -> None:
+    def __init__(self, connector: WatchedConnector, clock: Any, seconds: float) -> None:
         self._watch = connector.watch
-        super().__init__(_OneLogin(connector, login), clock, seconds)
+        super().__init__(connector, clock, seconds)
 
     def begin(self, doing: str, late: type[MailProxyError], *, at_server: bool = False) -> None:
         """Another step begins."""
@@ -213,24 +241,6 @@ class WatchedAttempt(Attempt):
             self._watch.record.begin("name")
         elif late is Unreachable:
             self._watch.record.begin("connect")
-
-
-class _OneLogin:
-    """The steps of an attempt: this login, once, now."""
-
-    def __init__(self, connector: Connector, login: Login) -> None:
-        self._connector = connector
-        self._login = login
-
-    async def login(self) -> Login:
-        return self._login
-
-    async def replace(self, refused: Login) -> Login | None:
-        del refused
-        return None
-
-    async def try_login(self, login: Login, attempt: Attempt) -> UpstreamStream:
-        return await attempt.log_in(self._connector.log_in(login, attempt))
 
 
 def _challenges(text: str) -> list[str]:

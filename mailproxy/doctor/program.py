@@ -5,6 +5,7 @@ The command `mailproxy check`.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,15 +30,16 @@ CONFIG = Path("/etc/mailproxy/mailproxy.toml")
 
 MAX_SECONDS = 600.0
 
-_CANNOT_BEGIN = 2
+_FAILED = 1
+_OF_NO_USE = 2
 _INTERRUPTED = 130
 
 _ABOUT = """\
 Tries every destination of every tenant as the proxy would, step by step, and explains what goes wrong: its cause, and
 what to do.  Nothing is changed at the mail server.
 
-exit status: 0 all is well, 1 something failed, 2 the command line or the configuration cannot be used, 130 it
-was interrupted"""
+exit status: 0 all is well, 1 something failed, 2 the command line or the configuration cannot be used,
+or the report cannot be written, 130 it was interrupted"""
 
 
 def main(arguments: list[str]) -> int:
@@ -49,7 +51,7 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         return _refuse(*error.problems)
     except UnknownSubject as error:
-        return _refuse(f"{options.config}: there is no {error}")
+        return _refuse(f"{options.config}: {error}")
     wishes = Wishes(options.timeout, options.send_to, options.send_from)
     run = _Run(config, subjects, wishes, Progress(sys.stderr))
     try:
@@ -58,8 +60,10 @@ def main(arguments: list[str]) -> int:
         return _refuse(*error.problems)
     if report is None:
         return _INTERRUPTED
-    sys.stdout.write(f"{document(report)}\n" if options.json else report_text(report))
-    return 0 if report.ok else 1
+    problem = _show(f"{document(report)}\n" if options.json else report_text(report))
+    if problem is not None:
+        return _refuse(f"the report cannot be written: {problem}")
+    return 0 if report.ok else _FAILED
 
 
 class _Run:
@@ -135,18 +139,33 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0 < seconds <= MAX_SECONDS:
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds, more than 0 and up to {MAX_SECONDS:g}")
     return seconds
 
 
 def _address(text: str) -> str:
     if not is_mail_address(text):
-        raise ValueError
+        raise argparse.ArgumentTypeError(f"{text!r} is no mail address")
     return text
+
+
+def _show(text: str) -> str | None:
+    """Whoever reads the text has it, or has read enough; else why nobody can have it."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except OSError as error:
+        # What is left of it would be tried again when the process ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return None if isinstance(error, BrokenPipeError) else error.strerror
+    return None
 
 
 def _refuse(*problems: str) -> int:
     sys.stderr.write("".join(f"{problem}\n" for problem in problems))
-    return _CANNOT_BEGIN
+    return _OF_NO_USE

@@ -46,6 +46,7 @@ class Answer:
     `pattern` finds it in the text of a stage, without regard to case, `^` at the beginning of each line.  `passes` says
     that it can go away without anybody changing a setting.  `evidence` is how it is known: `doc` from its vendor or a
     standard, `code` from the server's source, `ran` by provoking it, `seen` in public reports; `source` says where.
+    `side` is where the cause is, one of `outcomes.SIDES`, None where the outcome says that.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Answer:
     passes: bool
     evidence: str
     source: str
+    side: str | None = None
 
     def explains(self, text: str, stage: str) -> bool:
         """Whether this is it."""

@@ -39,7 +39,7 @@ Tell = Callable[[Subject, str], None]
 
 
 class UnknownSubject(Exception):
-    """Nothing of that name is in the configuration."""
+    """Nothing of these names is in the configuration; the text says what is."""
 
 
 @frozen
@@ -74,7 +74,7 @@ def patients(config: Config, own: OwnNames, wanted: Iterable[str]) -> list[Patie
         wanted: `DESTINATION` or `DESTINATION/TENANT`; none for all.
 
     Raises:
-        UnknownSubject: one of them is not there; the text says which.
+        UnknownSubject: some of them are not there; the text says which, and what is.
     """
     found: dict[UpstreamRecipe, Patient] = {}
     for plan, order in zip(listeners(config), orders(config, own), strict=True):
@@ -82,12 +82,12 @@ def patients(config: Config, own: OwnNames, wanted: Iterable[str]) -> list[Patie
         recipe = order.recipe.upstream
         found.setdefault(recipe, Patient(Subject(plan.destination.name, tenant, plan.destination.protocol), recipe))
     everybody = list(found.values())
-    chosen: dict[int, Patient] = {}
-    for text in wanted:
-        fitting = [each for each in everybody if text in (each.subject.destination, str(each.subject))]
-        if not fitting:
-            raise UnknownSubject(text)
-        chosen |= {id(each): each for each in fitting}
+    fitting = {text: [each for each in everybody if each.subject.is_called(text)] for text in wanted}
+    unknown = [text for text, those in fitting.items() if not those]
+    if unknown:
+        known = ", ".join(dict.fromkeys(str(each.subject) for each in everybody))
+        raise UnknownSubject(f"there is no {' and no '.join(unknown)}, but there is {known}")
+    chosen = {id(each): each for those in fitting.values() for each in those}
     return list(chosen.values()) or everybody
 
 

@@ -63,6 +63,7 @@ def _step_lines(step: Step) -> Iterator[str]:
     if trouble is not None:
         if shown:
             yield from _wrapped(f"{'':<25}seen:  ", shown)
+        yield from _wrapped(f"{'':<25}side:  ", trouble.side)
         yield from _wrapped(f"{'':<25}cause: ", trouble.cause)
         for remedy in trouble.remedy:
             yield from _wrapped(f"{'':<25}do:    ", remedy)

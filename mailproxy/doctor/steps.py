@@ -37,8 +37,9 @@ class Trouble:
     Why a step failed.
 
     `error` is what the proxy would write in its log, `outcome` the word that a session would end with.  `answer` is the
-    id of the known answer that explains it, None without one; then `cause` and `remedy` are those of the step.
-    `temporary` is how the proxy judges it, `passes` what is known of the answer.
+    id of the known answer that explains it, None without one; then `cause` and `remedy` are those of the outcome.
+    `side` is where the cause is, one of `outcomes.SIDES`.
+    `temporary` is how the proxy judges it.
     """
 
     error: str
@@ -46,6 +47,7 @@ class Trouble:
     temporary: bool
     answer: str | None
     provider: str | None
+    side: str
     cause: str
     remedy: tuple[str, ...]
 

@@ -18,6 +18,7 @@ One file for each provider:
     passes = false
     evidence = "doc"                    # doc, code, ran or seen
     source = "where it is known from"
+    side = "destination"                # may be left out: where the cause is, if the outcome does not say it
 
 Within a file the first answer that fits counts, so that the special ones stand before the general ones.
 """
@@ -31,6 +32,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
+from mailproxy.doctor.outcomes import SIDES
 from mailproxy.doctor.patterns import compiled
 from mailproxy.doctor.remedies import STAGES, Answer, Provider, Table
 
@@ -46,7 +48,9 @@ _FIELDS = {
     "passes": bool,
     "evidence": str,
     "source": str,
+    "side": str,
 }
+_MAY_BE_MISSING = frozenset({"side"})
 _ID = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 
 
@@ -97,11 +101,12 @@ def _answers(key: str, entries: list[dict[str, Any]]) -> Iterator[Answer]:
     for number, raw in enumerate(entries):
         where = f"{key}: {raw.get('id', f'answers[{number}]')}"
         _check_fields(where, raw, _FIELDS)
-        missing = sorted(_FIELDS.keys() - raw)
+        missing = sorted(_FIELDS.keys() - _MAY_BE_MISSING - raw.keys())
         _need(not missing, f"{where}: {', '.join(missing)} missing")
         _need(_ID.fullmatch(raw["id"]) is not None, f"{where}: id is not letters, digits and hyphens")
         _need(bool(raw["stages"]) and set(raw["stages"]) <= set(STAGES), f"{where}: stages")
         _need(raw["evidence"] in _EVIDENCE, f"{where}: evidence")
+        _need(raw.get("side", SIDES[0]) in SIDES, f"{where}: side")
         _need(bool(raw["remedy"]) and all(isinstance(step, str) and step for step in raw["remedy"]), f"{where}: remedy")
         _need(all(raw[name] for name in ("sample", "cause", "source")), f"{where}: holds an empty text")
         given = {**raw, "stages": frozenset(raw["stages"]), "remedy": tuple(raw["remedy"])}

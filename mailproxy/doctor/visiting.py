@@ -10,17 +10,16 @@ from typing import Any, NoReturn
 
 import attrs
 
-from mailproxy.assembly import KINDS
+from mailproxy.assembly import make_connector, stream_maker
 from mailproxy.destination.model import Credentials, Login, MailProtocol, TLSMode
 from mailproxy.doctor.certificates import SOON_DAYS
 from mailproxy.doctor.diagnosis import Diagnosis, StepFailed, stage_of, step_of
-from mailproxy.doctor.overheard import STREAMS, Watch, WatchedAttempt, WatchedConnector, WatchedTLS
+from mailproxy.doctor.overheard import STREAMS, OnlyLogin, Watch, WatchedAttempt, WatchedConnector, WatchedTLS
 from mailproxy.doctor.steps import Record
 from mailproxy.doctor.talk import MarkedMail, Said, Talk, is_mail_address
 from mailproxy.errors import DestinationUnusable, MailProxyError, UpstreamError
 from mailproxy.recipes import UpstreamRecipe
-from mailproxy.tls import StrictClientTLS, TrustSource
-from mailproxy.upstream.holdoff import HoldOffSettings
+from mailproxy.tls import TrustSource
 from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.upstream.words import quoted
 
@@ -110,7 +109,7 @@ class Visitor:
     # The login
 
     async def _log_in(self) -> UpstreamStream:
-        attempt = WatchedAttempt(self._connector(), self._login, self._reactor, self._seconds)
+        attempt = WatchedAttempt(self._connector(), self._reactor, self._seconds)
         try:
             stream = await attempt.start()
         except MailProxyError as error:
@@ -128,26 +127,18 @@ class Visitor:
         recipe = self._recipe
         tls = WatchedTLS(self._trust)
         tls.witness = self._watch.certificates
-        connector = WatchedConnector(
+        connector = make_connector(
+            WatchedConnector,
             self._reactor,
             recipe,
-            _NoLogins(),
+            OnlyLogin(self._login),
             tls,
-            self._stream,
+            stream_maker(self._reactor, recipe, made=STREAMS[recipe.protocol].with_watch(self._watch)),
             is_ours=lambda _peer, _own: False,
-            login_seconds=self._seconds,
-            connect_seconds=recipe.connect_seconds,
             random=float,
-            max_pending_logins=1,
-            hold_off=HoldOffSettings(**attrs.asdict(recipe.hold_off)),
         )
         connector.watch = self._watch
         return connector
-
-    def _stream(self, login: Login, tls: StrictClientTLS | None) -> UpstreamStream:
-        made = STREAMS[self._recipe.protocol].with_watch(self._watch)
-        make = KINDS[self._recipe.protocol].stream(self._reactor, self._recipe, made)
-        return make(login, tls=tls, allow_plaintext_auth=self._recipe.allow_plaintext_auth)
 
     def _tell_of_peer(self) -> None:
         """What the mail server said and showed of itself, however far it came to that."""
@@ -220,16 +211,6 @@ class _Refused(UpstreamError):
     def __init__(self, text: str, *, temporary: bool) -> None:
         super().__init__(text)
         self.temporary = temporary
-
-
-class _NoLogins:
-    """The connector is handed its login."""
-
-    async def login(self) -> Login:
-        raise NotImplementedError  # see above
-
-    async def replace(self, refused: Login) -> Login | None:
-        raise NotImplementedError  # see above
 
 
 def _sender(credentials: Credentials | None) -> str:

@@ -27,7 +27,7 @@ from twisted.internet.protocol import Protocol as TwistedProtocol
 from mailproxy.downstream.balancers import Balancers
 from mailproxy.downstream.connection import ClientConnection
 from mailproxy.downstream.surroundings import Surroundings
-from mailproxy.downstream.turnedaway import Folded
+from mailproxy.downstream.turnedaway import Crowd
 from mailproxy.downstream.whereabouts import place_of, source_of
 from mailproxy.errors import BadProxyHeader
 from mailproxy.observe.sessions import ListenerLog
@@ -76,7 +76,7 @@ class Gate:
         self._log = log
         self._welcome = welcome
         self._fewer = fewer
-        self._folded = Folded(
+        self._crowd = Crowd(
             around.clock, log, "proxy_header_refused", "PROXY protocol: more connections were refused, {counts}"
         )
         self._draining = False
@@ -104,7 +104,7 @@ class Gate:
         """A connection from there is not taken; when the listener goes away nobody needs to hear why."""
         self._log.refused_connection(outcome)
         if not self._draining:
-            self._folded.note(why, f"PROXY protocol: the connection from {place_of(address)} was refused: {sentence}")
+            self._crowd.note(why, f"PROXY protocol: the connection from {place_of(address)} was refused: {sentence}")
 
     def missing(self) -> None:
         """A connection ended before its first octet, as those of health checks do: that is counted, not told."""
@@ -134,7 +134,7 @@ class Gate:
 
     def silence(self) -> None:
         """What was not said yet is said, and no timer is left."""
-        self._folded.stop()
+        self._crowd.stop()
 
     def note_outcome(self, outcome: str) -> None:
         """A connection that waited ended for another reason."""

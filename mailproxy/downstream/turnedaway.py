@@ -7,17 +7,16 @@ fill up.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import LogLevel
 
-from mailproxy.deadline import Deadline
 from mailproxy.downstream.connection import ClientConnection
 from mailproxy.downstream.rooms import Limit
 from mailproxy.downstream.surroundings import Surroundings
+from mailproxy.observe.folding import Folding
 from mailproxy.observe.sessions import ListenerLog
 from mailproxy.session.encryption import Encryption
 
@@ -80,14 +79,16 @@ class Dismissed(TurnedAway):
         self.dismiss(self._raw if told else b"")
 
 
-class Folded:
+class Crowd:
     """
-    Lines of one kind: the first one at once, then one a minute with the number of those that were left out.
+    Lines about clients at the door: the first one for each reason at once, then one a minute with how many more.
+
+    No setting makes it a line for each of them.
 
     Args:
         clock: measures the minute.
         log: of the listener.
-        event: the name of them all.
+        event: the name of all these lines.
         more: the line for many, with a place for their `counts`.
     """
 
@@ -95,36 +96,20 @@ class Folded:
         self._log = log
         self._event = event
         self._more = more
-        self._deadline = Deadline(clock)
-        self._folding = False
-        self._counts: Counter[Enum] = Counter()
+        self._folding: Folding[Enum] = Folding(clock, self._tell_more)
 
     def note(self, why: Enum, text: str) -> None:
         """It has happened once more, for that reason."""
-        if self._folding:
-            self._counts[why] += 1
-        else:
-            self._say(text)
-
-    def flush(self) -> None:
-        """What was not said yet is said now."""
-        self._deadline.clear()
-        self._folding = False
-        if self._counts:
-            which = ", ".join(f"{count} {why.value}" for why, count in self._counts.items())
-            self._counts.clear()
-            self._say(self._more.format(counts=which))
+        if self._folding.is_news(why, FOLD_SECONDS):
+            self._log.emit(LogLevel.warn, text, log_event=self._event)
 
     def stop(self) -> None:
-        """The same, and no timer is left."""
-        self.flush()
-        self._deadline.clear()
-        self._folding = False
+        """All is said, and no timer is left."""
+        self._folding.stop()
 
-    def _say(self, text: str) -> None:
-        self._log.emit(LogLevel.warn, text, log_event=self._event)
-        self._folding = True
-        self._deadline.set(FOLD_SECONDS, self.flush)
+    def _tell_more(self, counts: Mapping[Enum, int]) -> None:
+        which = ", ".join(f"{count} {why.value}" for why, count in counts.items())
+        self._log.emit(LogLevel.warn, self._more.format(counts=which), log_event=self._event)
 
 
 class Refusals:
@@ -135,8 +120,8 @@ class Refusals:
     def __init__(self, clock: IReactorTime, log: ListenerLog) -> None:
         self._log = log
         turned_away = "too many sessions: more clients were turned away, {counts}"
-        self._turned_away = Folded(clock, log, "turned_away", turned_away)
-        self._made_room = Folded(
+        self._turned_away = Crowd(clock, log, "turned_away", turned_away)
+        self._made_room = Crowd(
             clock, log, "made_room", "too many sessions: more silent clients made room for others, {counts}"
         )
 

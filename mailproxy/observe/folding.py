@@ -7,7 +7,7 @@ say.  A line for each would bury all other lines, and fill the disk.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Generic, TypeVar
 
 from twisted.internet.interfaces import IReactorTime
@@ -26,10 +26,10 @@ class Folding(Generic[K]):
 
     Args:
         clock: measures the time.
-        tell: is told of each kind how many lines were left out since the last time, if there were any.
+        tell: is told how many lines of each kind were left out since the last time, if there were any.
     """
 
-    def __init__(self, clock: IReactorTime, tell: Callable[[K, int], None]) -> None:
+    def __init__(self, clock: IReactorTime, tell: Callable[[Mapping[K, int]], None]) -> None:
         self._tell = tell
         self._counts: dict[K, int] = {}
         self._deadline = Deadline(clock)
@@ -72,5 +72,5 @@ class Folding(Generic[K]):
     def _flush(self) -> None:
         repeated = {kind: count for kind, count in self._counts.items() if count}
         self._counts = dict.fromkeys(repeated, 0)
-        for kind, count in repeated.items():
-            self._tell(kind, count)
+        if repeated:
+            self._tell(repeated)

@@ -110,9 +110,10 @@ class ListenerLog:
         """Whether a line has to be told, because it does not repeat what was just told."""
         return self._folding is None or self._folding.is_news(kind, settings.fold_seconds)
 
-    def _tell_more(self, kind: _Kind, count: int) -> None:
-        text = f"{count} more within {settings.fold_seconds:g} s: {kind.text}"
-        self.emit(kind.level, text, log_event=kind.event, outcome=kind.outcome, count=count)
+    def _tell_more(self, counts: Mapping[_Kind, int]) -> None:
+        for kind, more in counts.items():
+            text = f"{more} more within {settings.fold_seconds:g} s: {kind.text}"
+            self.emit(kind.level, text, log_event=kind.event, outcome=kind.outcome, count=more)
 
     def refused_connection(self, outcome: str) -> None:
         """A connection ended before there was a client to talk to; it counts as a session that ended at once."""

@@ -83,7 +83,7 @@ class _Connecting:
         port: int,
         factory: Any,
         timeout: float = 30,
-        bindAddress: Any = None,  # noqa: N803 - the interface's name
+        bindAddress: Any = None,
     ) -> IConnector:
         """As `IReactorTCP.connectTCP`."""
         connector = Connector(host, port, factory, timeout, bindAddress, self._reactor)

@@ -79,7 +79,7 @@ class SocketTLS(Portions, Eager):
 
     # The handshake
 
-    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002, N803 - the interface's
+    def startTLS(self, contextFactory: Any, normal: bool = True) -> None:  # noqa: FBT001, FBT002 - the interface's
         """
         TLS begins behind what was written; what is written from now on goes through it.
 

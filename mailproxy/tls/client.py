@@ -84,7 +84,7 @@ class StrictClientTLS:
         self.witness: Witness | None = None
         """Sees every certificate that is judged."""
 
-    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: N803 - Twisted's name
+    def clientConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:
         """A connection that names the host to the peer (RFC 6066 §3: names, not addresses) and then judges it."""
         return self._connection(None, tlsProtocol)
 

@@ -52,13 +52,13 @@ def new_context(method: int, minimum: str, maximum: str | None = None) -> SSL.Co
 
 def _choose_groups(context: SSL.Context) -> None:
     """An OpenSSL that does not know them all keeps its own choice.  pyOpenSSL has no public name for it."""
-    if not _lib.SSL_CTX_set1_curves_list(context._context, _SMALL_KEY):  # noqa: SLF001 - as above
+    if not _lib.SSL_CTX_set1_curves_list(context._context, _SMALL_KEY):  # noqa: SLF001 - it has no public name
         _lib.ERR_clear_error()
 
 
 def bring_large_key(connection: SSL.Connection) -> None:
     """The first message has the large key and no other."""
-    if not _lib.SSL_set1_curves_list(connection._ssl, _LARGE_KEY):  # noqa: SLF001 - as above
+    if not _lib.SSL_set1_curves_list(connection._ssl, _LARGE_KEY):  # noqa: SLF001 - it has no public name
         _lib.ERR_clear_error()
 
 

@@ -63,7 +63,7 @@ class ListenerTLS:
         self._verify = _VERIFY[settings.client_certificates]
         self._contexts = MadeOfFiles(_paths(settings), partial(_read, settings, where), seconds)
 
-    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002, N803 - Twisted's
+    def serverConnectionForTLS(self, tlsProtocol: TLSMemoryBIOProtocol) -> SSL.Connection:  # noqa: ARG002 - Twisted's
         """A connection that shows what the client asks for, and judges what it shows."""
         return _Connection(self._contexts.current(), self._verify)
 

@@ -37,7 +37,7 @@ _ANY = 65_536
 
 def return_after_each_record(connection: SSL.Connection) -> None:
     """Whoever reads gets control back behind each record, also behind one that is OpenSSL's own."""
-    _lib.SSL_clear_mode(connection._ssl, _lib.SSL_MODE_AUTO_RETRY)  # noqa: SLF001 - see above
+    _lib.SSL_clear_mode(connection._ssl, _lib.SSL_MODE_AUTO_RETRY)  # noqa: SLF001 - pyOpenSSL has no public name for it
 
 
 class SteppedConnection(SSL.Connection):

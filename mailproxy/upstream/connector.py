@@ -9,14 +9,8 @@ from collections.abc import Callable, Hashable
 from functools import lru_cache
 from typing import Any
 
+from twisted.internet import error as tcp
 from twisted.internet.defer import Deferred
-from twisted.internet.error import (
-    ConnectError,
-    ConnectionRefusedError,  # noqa: A004 - Twisted's own, which is not the builtin
-    NoRouteError,
-    TCPTimedOutError,
-    TimeoutError,  # noqa: A004 - as above
-)
 
 from mailproxy.destination.model import Destination, Login, LoginSource, TLSMode
 from mailproxy.errors import (
@@ -218,7 +212,7 @@ class Connector:
         seconds = destination.timeouts.connect or self._connect_seconds
         try:
             await dial(self._connecting, addresses, seconds, stream)
-        except (ConnectError, TimeoutError, OSError) as error:
+        except (tcp.ConnectError, tcp.TimeoutError, OSError) as error:
             raise _no_connection(host, port, error) from error
         if self._is_ours(stream.transport.getPeer(), stream.transport.getHost()):
             stream.abort()
@@ -245,9 +239,9 @@ def _no_connection(host: str, port: int, error: Exception) -> MailProxyError:
 
 def _why(error: Exception) -> str:
     words = {
-        ConnectionRefusedError: "connection refused",
-        NoRouteError: "no route to the host",
-        TCPTimedOutError: "no answer in time",
-        TimeoutError: "no answer in time",
+        tcp.ConnectionRefusedError: "connection refused",
+        tcp.NoRouteError: "no route to the host",
+        tcp.TCPTimedOutError: "no answer in time",
+        tcp.TimeoutError: "no answer in time",
     }
     return next((text for kind, text in words.items() if isinstance(error, kind)), type(error).__name__)

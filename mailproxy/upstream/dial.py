@@ -35,7 +35,7 @@ class _Answer:
         self.addresses: list[Any] = []
         self.complete: Deferred[list[Any]] = Deferred()
 
-    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:  # noqa: N803 - the interface's
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
         """There will be an end."""
 
     def addressResolved(self, address: IAddress) -> None:

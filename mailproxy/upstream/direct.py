@@ -37,17 +37,8 @@ class Direct:
         """The same, and the mail server is told of this client."""
         return self._connected(client=client)
 
-    def take_back(
-        self,
-        stream: UpstreamStream,
-        *,
-        messages: int,  # noqa: ARG002 - nobody gets it again, here and below
-        taken: bool,  # noqa: ARG002
-        refusals: int,  # noqa: ARG002
-        reset: bool,  # noqa: ARG002
-        sound: bool,  # noqa: ARG002
-    ) -> None:
-        """The session is done with it: the mail server hears our farewell."""
+    def take_back(self, stream: UpstreamStream, **_how: object) -> None:
+        """The session is done with it, however it has used it: the mail server hears our farewell."""
         stream.release(self._quit_seconds)
 
     def figures(self) -> PoolFigures:

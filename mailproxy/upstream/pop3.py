@@ -66,7 +66,7 @@ _TEMPORARY = frozenset({"SYS/TEMP", "IN-USE", "LOGIN-DELAY"})
 """Response codes of a refusal that passes by itself; RFC 2449 §8.1, RFC 3206 §4."""
 
 
-class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  # see `_client`
+class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  # two names of ours hide two of its, see `_client`
     """
     Logs in as `login` says; `ready` fires with the stream, its `capabilities` the `POP3Capabilities` after the login.
 

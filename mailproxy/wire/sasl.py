@@ -23,7 +23,7 @@ from mailproxy.errors import MalformedChallenge
 
 SecretKind = Literal["password", "token"]
 _PASSWORD: Final = "password"  # noqa: S105 - names a kind, is no secret
-_TOKEN: Final = "token"  # noqa: S105 - likewise
+_TOKEN: Final = "token"  # noqa: S105 - names the other kind, is no secret
 
 CHALLENGE_OCTETS = 16384
 UNEXPECTED_CHALLENGES = 2

@@ -85,7 +85,7 @@ class _Endpoint:
         self._take = take
         self._is_ahead = is_ahead
 
-    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:  # noqa: N803 - the interface's name
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         """The factory serves the socket, which is closed with its port."""
         return execute(self._listen, protocolFactory)
 
@@ -102,9 +102,9 @@ class _Endpoint:
 
     def _port(self, opened: socket.socket, factory: IProtocolFactory) -> _Shared:
         if opened.family == socket.AF_UNIX:
-            make: Callable[..., _Shared] = _SharedUnixPort._fromListeningDescriptor  # noqa: SLF001 - as Twisted does
+            make: Callable[..., _Shared] = _SharedUnixPort._fromListeningDescriptor  # noqa: SLF001 - our own class
             return make(self._reactor, opened.fileno(), factory)
-        make = _Shared._fromListeningDescriptor  # noqa: SLF001 - as above
+        make = _Shared._fromListeningDescriptor  # noqa: SLF001 - our own class, too
         port: _Shared = make(self._reactor, opened.fileno(), opened.family, factory)
         return port
 

@@ -12,7 +12,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from mailproxy.config.endpoints import parse_endpoint
+from mailproxy.config.endpoints import opened_endpoint, parse_endpoint
 from mailproxy.recipes import Order
 
 _log = Logger(namespace="mailproxy.listeners")
@@ -62,7 +62,8 @@ class Held:
         port.stopReading()
         port._shouldShutdown = False  # noqa: SLF001 - that would end the socket in the workers as well
         self._port = port
-        _log.info("{label}: listening on {place}", label=self.order.label, place=self.order.endpoint)
+        place = opened_endpoint(self.order.endpoint, getattr(port.getHost(), "port", None))
+        _log.info("{label}: listening on {place}", label=self.order.label, place=place)
 
     def _not_opened(self, failure: Failure, problems: list[str]) -> None:
         reason = getattr(failure.value, "socketError", failure.value)

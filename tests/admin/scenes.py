@@ -8,7 +8,8 @@ from attrs import evolve
 
 from mailproxy.admin.history import MAX_SAMPLES, SAMPLE_SECONDS
 from mailproxy.admin.status import moment
-from mailproxy.admin.values import Picture, Process, Row
+from mailproxy.admin.values import Advice, Picture, Process, Row
+from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.observe.condition import Condition, Credential, Mishap, Peer, TLSFacts, judge
 from mailproxy.observe.failures import Failed
 from mailproxy.session.recording import Event
@@ -28,6 +29,13 @@ PROCESS = Process(
     config_path="/etc/mailproxy/mailproxy.toml",
     config_since=NOW - 7200,
 )
+
+
+def explain(outcome, _sentence):
+    """What all failures with an outcome have in common."""
+    found = MEANINGS.get(outcome)
+    return None if found is None else Advice(found.side, found.cause, " ".join(found.remedy))
+
 
 REFUSED = Mishap(
     NOW - 95,

@@ -20,7 +20,7 @@ from mailproxy.admin.channel import Door
 from mailproxy.admin.desk import Answer, Asked, Desk, Pages
 from mailproxy.admin.guard import Guard
 from mailproxy.admin.values import Picture
-from tests.admin.scenes import SCENES, history
+from tests.admin.scenes import SCENES, explain, history
 from tests.support.ports import free_port
 from tests.support.programs import Daemon
 from tests.support.tools import CHECKOUT
@@ -33,7 +33,7 @@ class Stage(Desk):
 
     def __init__(self, scene: str, token: Callable[[], str] | None) -> None:
         self.scene = scene
-        pages = Pages(self._picture, lambda: history(self._picture()), str, lambda _: ("text/plain", b""))
+        pages = Pages(self._picture, lambda: history(self._picture()), str, lambda _: ("text/plain", b""), explain)
         super().__init__(pages, Guard((), token), reactor.seconds)
 
     def _picture(self) -> Picture:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from mailproxy.admin import advice, channel, desk, history, sap, status
-from mailproxy.admin.advice import by_outcome
+from mailproxy.admin import channel, desk, history, sap, status
 from mailproxy.admin.recordings import MAX_RECORDINGS_SHOWN
+from mailproxy.doctor.outcomes import MEANINGS
+from mailproxy.doctor.table import known_answers
 from mailproxy.flight.flights import MAX_FLIGHTS
 from mailproxy.observe import condition, failures
 from mailproxy.session.recording import MAX_TAPE_OCTETS, Event
@@ -60,12 +61,12 @@ def test_every_path_stands_there_once_with_whether_it_needs_a_token():
 
 def test_every_field_of_the_status_stands_there_once():
     pictures = (scenes.degraded(), scenes.crowd())
-    said = set().union(*(flat(status.status(picture, by_outcome) | {"recordings": []}) for picture in pictures))
+    said = set().union(*(flat(status.status(picture, scenes.explain) | {"recordings": []}) for picture in pictures))
     assert fields("`/status`") == said
 
 
 def test_every_field_and_every_event_of_a_recording_does():
-    (recording,) = status.status(scenes.degraded(), by_outcome)["recordings"]
+    (recording,) = status.status(scenes.degraded(), scenes.explain)["recordings"]
     assert fields("Recordings") == flat(recording | {"policy": 0, "things": [0]})
     assert unique(span(row["Event"]) for row in ADMIN.table("Event", "What happened")) == {
         event.name.lower() for event in Event
@@ -101,7 +102,9 @@ def test_every_state_stands_there():
 
 def test_every_side_stands_there():
     (row,) = [row for row in ADMIN.table("Field", "What it is") if row["Field"].endswith("last_error.side`")]
-    assert set(spans(row["What it is"])) == {each.side for each in advice.ADVICE.values()}
+    answers = [answer for provider in known_answers().providers.values() for answer in provider.answers]
+    sides = {each.side for each in (*MEANINGS.values(), *answers)} - {None}
+    assert set(spans(row["What it is"])) == sides
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from mailproxy.admin.channel import (
 )
 from mailproxy.admin.desk import HEADERS, Desk, Pages
 from mailproxy.admin.guard import Guard
-from tests.admin.scenes import crowd, healthy, history
+from tests.admin.scenes import crowd, explain, healthy, history
 from tests.support.transports import Network
 
 
@@ -32,7 +32,7 @@ class Port:
     def __init__(self, picture=None):
         self.network = Network()
         self.picture = picture or healthy()
-        pages = Pages(lambda: self.picture, lambda: history(self.picture), self._stats, _no_metrics)
+        pages = Pages(lambda: self.picture, lambda: history(self.picture), self._stats, _no_metrics, explain)
         self.door = Door(Desk(pages, Guard((), None), self.network.clock.seconds), self.network.clock)
         self.stats = ""
 

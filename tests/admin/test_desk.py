@@ -8,7 +8,7 @@ import pytest
 
 from mailproxy.admin.desk import HEADERS, MOST_KEEP_SECONDS, SHARE, STATIC, Asked, Desk, Pages
 from mailproxy.admin.guard import Guard
-from tests.admin.scenes import degraded, draining, empty, healthy, history
+from tests.admin.scenes import degraded, draining, empty, explain, healthy, history
 
 TOKEN = "a token of the operator".replace(" ", "-")
 OPEN = STATIC.keys() | {"/live", "/livez", "/ready", "/readyz", "/startupz"}
@@ -24,7 +24,7 @@ class Office:
         self.now = 100.0
         self.looked = 0
         self.takes = 0.0
-        pages = Pages(self._look, lambda: history(self.picture), lambda: stats, metrics)
+        pages = Pages(self._look, lambda: history(self.picture), lambda: stats, metrics, explain)
         guard = Guard(("ops.example.com",), None if token is None else lambda: token)
         self.desk = Desk(pages, guard, lambda: self.now)
 

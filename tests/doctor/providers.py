@@ -213,7 +213,7 @@ class _Names:
     def __init__(self, hosts: Mapping[str, str]) -> None:
         self._hosts = hosts
 
-    def resolveHostName(self, receiver, host, portNumber=0, *_others):  # noqa: N803 - the interface's
+    def resolveHostName(self, receiver, host, portNumber=0, *_others):
         receiver.resolutionBegan(None)
         address = host if _is_address(host) else self._hosts.get(host)
         if address is not None:

@@ -7,6 +7,7 @@ from twisted.web.client import ResponseFailed
 
 from mailproxy.destination.model import Destination, MailProtocol, TLSMode, TLSSettings
 from mailproxy.doctor.diagnosis import Diagnosis, stage_of, step_of
+from mailproxy.doctor.outcomes import MEANINGS, SERVICE, SIDES
 from mailproxy.errors import (
     DestinationUnavailable,
     LacksTLS,
@@ -17,6 +18,7 @@ from mailproxy.errors import (
     UpstreamError,
     Violation,
 )
+from tests.support.pages import page, spans
 
 
 def destination(mode=TLSMode.REQUIRED, protocol=MailProtocol.SMTP, host="mail.example.com"):
@@ -104,10 +106,56 @@ def test_the_same_words_mean_another_thing_elsewhere(diagnosis):
     ]
 
 
+# Whose side
+
+
+def login_refused(temporary):
+    return RefusedLogin("the mail server refused the login of x: 454", temporary=temporary)
+
+
+@pytest.mark.parametrize(
+    ("error", "told", "stage", "side"),
+    [
+        (login_refused(temporary=False), "535 5.7.8 no", "auth", "destination"),
+        (login_refused(temporary=True), "454 4.7.0 later", "auth", "mail server"),
+        (login_refused(temporary=False), "never heard of", "auth", "destination"),
+        (Unreachable("no connection to mail.example.com:25: connection refused"), "", "connect", "mail server"),
+        (Violation("no POP3 status line"), "220 mail.example.com ESMTP", "greeting", "destination"),
+    ],
+)
+def test_the_side_of_a_failure_at_a_mail_server(diagnosis, error, told, stage, side):
+    assert diagnosis.of_server(stage, error, destination(), [told], "").side == side
+
+
+@pytest.mark.parametrize(
+    ("error", "said", "stage", "ours", "side"),
+    [
+        (DestinationUnavailable("answered with status 500"), "HTTP 500 x", "token", False, "token service"),
+        (DestinationUnavailable("answered with status 500"), "HTTP 500 x", "destination", False, "token service"),
+        (DestinationUnavailable("no idea"), "", "token", False, "token service"),
+        (DestinationUnavailable("no idea"), "", "destination", False, "Destination service"),
+        (TokenRefused("refused"), '{"error":"invalid_client"}', "token", False, "destination"),
+        (TokenRefused("refused"), '{"error":"invalid_client"}', "token", True, "configuration of mailproxy"),
+        (TokenRefused("refused"), '{"error":"access_denied"}', "token", True, "token service"),
+    ],
+)
+def test_the_side_of_a_failure_at_a_service(diagnosis, error, said, stage, ours, side):
+    assert diagnosis.of_service(stage, error, said, "login.example.com", ours=ours).side == side
+
+
+def test_the_page_has_every_side():
+    rows = page("reference/check.md").table("Field of a trouble", "Meaning")
+    (meaning,) = [row["Meaning"] for row in rows if row["Field of a trouble"] == "`side`"]
+    assert set(spans(meaning)) == set(SIDES) - {SERVICE}
+
+
 @pytest.mark.parametrize(("temporary", "words"), [(True, "pass by itself"), (False, "change a setting")])
-def test_what_nobody_knows_is_said_to_be_so(diagnosis, temporary, words):
+def test_what_nobody_knows_means_what_its_outcome_does(diagnosis, temporary, words):
     error = UpstreamError("never heard of")
     error.temporary = temporary
     trouble = diagnosis.of_server("connect", error, destination(), [""], "")
     assert (trouble.answer, trouble.provider) == (None, None)
-    assert words in trouble.remedy[0]
+    usual = MEANINGS["upstream_error"]
+    assert trouble.cause == usual.cause
+    assert trouble.remedy[:-1] == usual.remedy
+    assert words in trouble.remedy[-1]

@@ -1,6 +1,7 @@
 """The doctor against a sandbox: every step is taken with the proxy's own parts, and each illness is found."""
 
 import json
+import re
 from base64 import b64encode
 
 import pytest
@@ -211,10 +212,102 @@ async def test_a_certificate_that_ends_soon_is_worth_a_note(ward, monkeypatch):
     assert steps(report)["tls"].notes == ("a certificate in the chain expires in 29 days",)
 
 
+# Mail servers that are told of clients
+
+
+def introduced(ward, setting, script):
+    """What the doctor finds at a mail server behind TLS that does what the script says."""
+    files = ward.authority.issue("mail.localhost").write(ward.folder, "mail")
+    port = ward.scripted(script, certificate=files[0], key=files[1])
+    ward.file(ward.properties(mail__smtp__ssl__enable="true", mail__smtp__port=str(port)))
+    ward.more = setting
+    return ward.check()
+
+
+def greets(visit, *offers):
+    """Greeting and EHLO are behind us."""
+    visit.send(b"220 scripted ESMTP\r\n")
+    assert visit.read_line().startswith(b"EHLO ")
+    offer(visit, *offers)
+
+
+def offer(visit, *offers):
+    visit.send(b"".join(b"250-%s\r\n" % each for each in (b"scripted", *offers)) + b"250 AUTH PLAIN\r\n")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_header_says_where_the_doctor_is(ward):
+    heard = []
+
+    def script(visit):
+        heard.append(visit.read_line())
+        visit.log_in_smtp()
+        visit.read_line()
+        visit.send(b"250 ok\r\n")
+
+    port = ward.scripted(script)
+    open_to_all = {f"mail.smtp.starttls.{each}": "false" for each in ("enable", "required")}
+    ward.file(ward.properties(mail__smtp__port=str(port)) | open_to_all)
+    ward.more = 'send_proxy = "v1"\nallow_plaintext_auth = true'
+    assert (await ward.check()).ok
+    assert re.fullmatch(rf"PROXY TCP4 127\.0\.0\.1 127\.0\.0\.1 \d+ {port}".encode(), heard[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_xclient_says_where_the_doctor_is(ward):
+    heard = []
+
+    def script(visit):
+        greets(visit, b"XCLIENT ADDR PORT")
+        heard.append(visit.read_line())
+        visit.log_in_smtp()
+        visit.read_line()
+        visit.send(b"250 ok\r\n")
+
+    report = await introduced(ward, 'xclient = "required"', script)
+    assert report.ok
+    assert steps(report)["capabilities"].facts == {"offers": ["PIPELINING", "8BITMIME", "AUTH PLAIN"]}
+    assert re.fullmatch(rb"XCLIENT ADDR=127\.0\.0\.1 PORT=\d+", heard[0])
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mail_server_that_does_not_offer_xclient(ward):
+    found = steps(await introduced(ward, 'xclient = "required"', greets))
+    assert found["capabilities"].trouble.answer == "xclient-missing"
+    assert found["login"].status == "skipped"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mail_server_that_refuses_xclient(ward):
+    def script(visit):
+        greets(visit, b"XCLIENT ADDR PORT")
+        visit.read_line()
+        visit.send(b"550 5.7.0 Error: insufficient authorization\r\n")
+
+    found = steps(await introduced(ward, 'xclient = "offered"', script))
+    assert found["capabilities"].trouble.answer == "xclient-refused"
+    assert found["login"].status == "skipped"
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_mail_server_that_takes_the_header_for_a_command(ward):
+    def script(visit):
+        visit.read_line()
+        visit.send(b"220 scripted ESMTP\r\n500 5.5.2 Error: command not recognized\r\n")
+        visit.read_some(1)
+
+    port = ward.scripted(script)
+    ward.file(ward.properties(mail__smtp__port=str(port)))
+    ward.more = 'send_proxy = "v1"'
+    assert steps(await ward.check())["greeting"].trouble.answer == "greeting-twice"
+
+
 @pytest_twisted.ensureDeferred
 async def test_what_is_not_in_the_configuration_cannot_be_checked(ward):
-    with pytest.raises(UnknownSubject, match="example-dest/globex"):
-        await ward.check("mailproxy check example-dest/globex")
+    with pytest.raises(
+        UnknownSubject, match="there is no example-dest/globex and no other, but there is example-dest/acme"
+    ):
+        await ward.check("mailproxy check example-dest example-dest/globex other")
 
 
 # The reference

@@ -4,7 +4,9 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor
 
-from mailproxy.doctor.explain import _STAGES, explained
+from mailproxy import errors
+from mailproxy.doctor.explain import _STAGES, explained, meaning
+from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.doctor.remedies import STAGES
 from tests.doctor.providers import FAULTS, Stage
 from tests.doctor.test_cookbook import QUOTED
@@ -57,6 +59,23 @@ async def test_the_cookbooks(table, tmp_path, name):
 def test_an_outcome_that_is_no_failure_has_no_explanation(table):
     assert explained(table, "quit", "535 5.7.8 no") is None
     assert explained(table, "upstream_refused_login", "nothing of that kind") is None
+
+
+def test_every_error_has_a_meaning():
+    def below(cls):
+        return {cls}.union(*map(below, cls.__subclasses__())) if cls.__module__ == errors.__name__ else set()
+
+    wanted = {cls.outcome for cls in below(errors.MailProxyError) if hasattr(cls, "outcome")}
+    assert wanted - {"config_error", "protocol_error"} == MEANINGS.keys()
+
+
+def test_who_knows_the_words_says_more(table):
+    sentence = "login: the mail server refused the login of x: 535 5.7.8 Error: authentication failed: UGFzc3dvcmQ6"
+    usual, known = MEANINGS["upstream_refused_login"], table.find("auth", ["535 5.7.8 no"], ["smtp"])
+    found = meaning(table, "upstream_refused_login", sentence)
+    assert (found.side, found.cause, found.remedy) == (usual.side, known.cause, known.remedy)
+    assert meaning(table, "upstream_refused_login", "nothing of that kind") is usual
+    assert meaning(table, "quit", sentence) is None
 
 
 def test_outcomes_and_stages_are_those_that_there_are():

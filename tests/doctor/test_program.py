@@ -2,9 +2,12 @@
 
 import io
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from threading import Event
 
 import pytest
@@ -12,9 +15,11 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from mailproxy.destination.model import MailProtocol
+from mailproxy.doctor import program
 from mailproxy.doctor.examination import Subject
 from mailproxy.doctor.program import Progress, main
 from tests.doctor.ward import NAME
+from tests.support.pages import page, span
 from tests.support.tools import CHECKOUT
 
 
@@ -61,11 +66,61 @@ async def test_a_configuration_that_cannot_be_used_makes_it_2(ward, tmp_path):
     assert "destination_services.here.binding" in errors
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (None, "cannot be read: No such file or directory"),
+        ("x = [", "line 1, column"),
+        ("nonsense = 1", "nonsense: unknown key"),
+        ("", "destinations: is missing: there is nothing to listen for"),
+    ],
+)
+@pytest.mark.parametrize("form", [[], ["--json"]])
+def test_a_file_that_is_missing_broken_or_empty_is_named_with_its_problem(tmp_path, capsys, text, problem, form):
+    config = tmp_path / "mailproxy.toml"
+    if text is not None:
+        config.write_text(text)
+    assert main(["--config", str(config), *form]) == 2
+    said, errors = capsys.readouterr()
+    assert said == ""
+    assert errors.startswith(f"{config}: {problem}")
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_report_that_cannot_be_written_makes_it_2(ward):
+    ward.file(ward.properties())
+    command = [sys.executable, "-m", "mailproxy", "check", "--config", str(ward.write())]
+
+    def run_into(path):
+        with Path(path).open("wb") as output:
+            return subprocess.run(command, stdout=output, stderr=subprocess.PIPE, cwd=CHECKOUT, timeout=60, check=False)
+
+    done = await deferToThread(run_into, "/dev/full")
+    assert (done.returncode, done.stderr) == (2, b"the report cannot be written: No space left on device\n")
+
+
+def test_who_has_read_enough_is_no_trouble():
+    reading, writing = os.pipe()
+    os.close(reading)
+    script = "import sys; from mailproxy.doctor.program import _show; sys.exit(_show('x' * 100000))"
+    with os.fdopen(writing, "wb") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=output, stderr=subprocess.PIPE, cwd=CHECKOUT, timeout=60, check=False
+        )
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_page_has_every_exit_status():
+    statuses = {int(span(row["Status"])) for row in page("reference/check.md").table("Status", "When")}
+    assert statuses == {0, program._FAILED, program._OF_NO_USE, program._INTERRUPTED}
+    assert all(f"{status} " in program._ABOUT for status in statuses)
+
+
 @pytest_twisted.ensureDeferred
 async def test_somebody_unknown_makes_it_2(ward):
     status, said, errors = await deferToThread(run, ward.write(), f"{NAME}/globex")
     assert (status, said) == (2, "")
-    assert f"there is no {NAME}/globex" in errors
+    assert f"there is no {NAME}/globex, but there is {NAME}/acme" in errors
 
 
 @pytest_twisted.ensureDeferred
@@ -111,7 +166,7 @@ def test_arguments_that_make_no_sense(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)
     assert ended.value.code == 2
-    assert capsys.readouterr().err
+    assert re.search(r"is no number of seconds|is no mail address|unrecognized arguments", capsys.readouterr().err)
 
 
 class Terminal(io.StringIO):

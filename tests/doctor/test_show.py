@@ -8,7 +8,16 @@ from mailproxy.doctor.run import Report
 from mailproxy.doctor.show import WIDTH, report_text
 from mailproxy.doctor.steps import FAILED, OK, SKIPPED, Step, Trouble
 
-TROUBLE = Trouble("it broke", "x", temporary=True, answer="a", provider="P", cause="Why.", remedy=("One.", "Two."))
+TROUBLE = Trouble(
+    "it broke",
+    "x",
+    temporary=True,
+    answer="a",
+    provider="P",
+    side="token service",
+    cause="Why.",
+    remedy=("One.", "Two."),
+)
 
 
 def check(destination, tenant, *steps):
@@ -33,6 +42,7 @@ def test_one_check():
         "                         note:  look",
         "  FAILED  login          1.50 s it broke",
         "                         seen:  mechanism PLAIN",
+        "                         side:  token service",
         "                         cause: Why.",
         "                         do:    One.",
         "                         do:    Two.",

@@ -4,7 +4,16 @@ import pytest
 
 from mailproxy.doctor.steps import FAILED, OK, SKIPPED, STEPS, Record, Trouble
 
-TROUBLE = Trouble("it broke", "upstream_error", temporary=True, answer=None, provider=None, cause="?", remedy=("!",))
+TROUBLE = Trouble(
+    "it broke",
+    "upstream_error",
+    temporary=True,
+    answer=None,
+    provider=None,
+    side="mail server",
+    cause="?",
+    remedy=("!",),
+)
 
 
 @pytest.fixture

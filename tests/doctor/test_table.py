@@ -122,6 +122,7 @@ def test_a_file_is_read():
     (answer,) = provider.answers
     assert (answer.id, answer.provider, answer.stages) == ("one", "x", frozenset({"auth"}))
     assert answer.remedy == ("Ask.",)
+    assert answer.side is None
 
 
 @pytest.mark.parametrize(
@@ -144,6 +145,7 @@ def test_a_file_is_read():
         (HEAD + ENTRY.replace("passes = false", 'passes = "no"'), "passes is no bool"),
         (HEAD + ENTRY.replace("passes = false\n", ""), "passes missing"),
         (HEAD + ENTRY + "who = 1", "who is no field"),
+        (HEAD + ENTRY + 'side = "somebody"', "one: side"),
     ],
 )
 def test_a_file_with_a_mistake_is_refused(text, problem):

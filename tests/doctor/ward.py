@@ -54,6 +54,7 @@ class Ward:
     tenant_table: str = ""
     service: str = 'directory = "destinations"'
     protocol: str = "smtp"
+    more: str = ""
     _closers: list[Callable[[], object]] = field(factory=list)
 
     @property
@@ -118,7 +119,7 @@ class Ward:
             f'[trust]\nca_files = ["{self.world.directory / "ca.pem"}", "{self.folder / "ca.pem"}"]\n'
             f"platform = false\n{self.tenant_table}\n[destination_services.here]\n{self.service}\n\n"
             f'[[destinations]]\nname = "{NAME}"\nservice = "here"\nprotocol = "{self.protocol}"\n'
-            f'listen = {{ {self.tenant} = "tcp:{free_port()}:interface=127.0.0.1" }}\n'
+            f'listen = {{ {self.tenant} = "tcp:{free_port()}:interface=127.0.0.1" }}\n{self.more}\n'
         )
         return path
 

@@ -237,30 +237,33 @@ def test_the_log_names_the_limit_and_the_client(benches):
     )
 
 
-def test_a_flood_is_one_line_a_minute(benches):
+def test_a_flood_is_a_line_for_each_limit_and_then_one_a_minute(benches):
     bench = benches(FakeSession, rooms=Rooms(sessions=2, per_client=1))
     clients = [bench.connect(address)[0] for address in (HERE, THERE)]
-    for address in (HERE, HERE, IPv4Address("TCP", "192.0.2.3", 1)):
+    for address in (HERE, HERE, *(IPv4Address("TCP", f"192.0.2.{number}", 1) for number in (3, 4))):
         bench.connect(address)
-    assert len(bench.lines()) == 1
+    assert [line.rpartition(" (")[0] for line in bench.lines()] == [
+        "acme/dest: too many sessions of one client",
+        "acme/dest: too many sessions in all",
+    ]
     bench.run(FOLD_SECONDS)
     which = "1 of one client (max_sessions_per_client), 1 in all (max_sessions)"
-    assert bench.lines()[1:] == [f"acme/dest: too many sessions: more clients were turned away, {which}"]
+    assert bench.lines()[2:] == [f"acme/dest: too many sessions: more clients were turned away, {which}"]
     for client in clients:
         client.say(b"x\r\n")
     bench.run()
     for _ in range(1000):
         bench.connect(HERE)
     bench.run(FOLD_SECONDS - 1)
-    assert len(bench.lines()) == 2
+    assert len(bench.lines()) == 3
     bench.run(1)
-    assert bench.lines()[2].endswith("turned away, 1000 of one client (max_sessions_per_client)")
+    assert bench.lines()[3].endswith("turned away, 1000 of one client (max_sessions_per_client)")
     bench.run(FOLD_SECONDS)
     assert not bench.clock.getDelayedCalls()
     bench.connect(HERE)
-    assert "the client at 192.0.2.1:4711" in bench.lines()[3]
-    assert bench.counters.turned_away == {"client": 1003, "everywhere": 1}
-    assert bench.outcomes() == {"too_many_sessions": 1004}
+    assert "the client at 192.0.2.1:4711" in bench.lines()[4]
+    assert bench.counters.turned_away == {"client": 1003, "everywhere": 2}
+    assert bench.outcomes() == {"too_many_sessions": 1005}
 
 
 # From outside

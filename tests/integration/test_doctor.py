@@ -17,7 +17,7 @@ from tests.integration.conftest import NewSetup
 from tests.support.accounts import ACCOUNTS, ACME, Account
 from tests.support.bed import Bed
 from tests.support.cloud import Cloud
-from tests.support.routes import BASIC, KINDS, OAUTH, Route, properties_of
+from tests.support.routes import BASIC, KINDS, OAUTH, Route, basic, properties_of
 from tests.support.setup import CLOUD, FILES, Setup
 from tests.support.tools import CHECKOUT
 
@@ -90,3 +90,28 @@ def test_a_recipient_that_postfix_does_not_relay_to_is_explained(bed: Bed, setup
     status, report = check(config, "--send-to", "nobody@inbox.test", "--send-from", "sender@inbox.test")
     (trouble,) = troubles(report)
     assert (status, trouble["answer"]) == (1, "postfix-user-unknown")
+
+
+INTRODUCED = {
+    "v1": ("smtp", "proxied", 'send_proxy = "v1"'),
+    "v2": ("smtp", "proxied", 'send_proxy = "v2"'),
+    "v2-before-tls": ("smtps", "proxied-tls", 'send_proxy = "v2"'),
+    "offered": ("smtp", "xclient", 'xclient = "offered"'),
+    "required": ("smtp", "xclient", 'xclient = "required"'),
+    "pop3": ("pop3", "proxied", 'send_proxy = "v1"'),
+    "pop3s": ("pop3s", "proxied_tls", 'send_proxy = "v2"'),
+}
+"""Destinations whose mail server has to be told of a client: their kind, their listener, and how it is told."""
+
+
+def test_a_mail_server_that_is_told_of_clients_is_told_of_the_doctor(bed: Bed, setup: Setup) -> None:
+    for name, (kind, listener, text) in INTRODUCED.items():
+        port = bed.postfix.ports[listener] if kind.startswith("smtp") else getattr(bed.dovecot, listener)
+        setup.add(ACME.tenant, basic(name, kind, port, ACME), FILES)
+        setup.more[name] = text
+    status, report = check(setup.write(), "--send-to", ACME.address, "--send-from", "sender@inbox.test")
+    assert (status, troubles(report)) == (0, [])
+    mails = [step["facts"] for each in report["checks"] for step in each["steps"] if step["step"] == "mail"]
+    letters = [facts["message_id"] for facts in mails if facts]
+    assert {bed.postfix.client_of(each.strip("<>")) for each in letters} == {"unknown[127.0.0.1]"}
+    assert len(letters) == 5

@@ -269,7 +269,7 @@ def test_a_message_is_not_taken_before_its_end(siege: Siege, reply: bytes) -> No
 @pytest.mark.parametrize(
     ("reply", "ends"), [(b"554 5.6.0 spam", False), (b"452 4.2.2 full", False), (b"421 4.3.2 bye", True)]
 )
-def test_a_message_can_be_refused_before_its_end(siege: Siege, reply: bytes, ends: bool) -> None:  # noqa: FBT001
+def test_a_message_can_be_refused_before_its_end(siege: Siege, reply: bytes, *, ends: bool) -> None:
     with greeted(siege, "smtp", {b"content": reply + b"\r\n"}) as client:
         send_half_a_message(siege, client)
         client.send(b"the rest\r\n.\r\n")

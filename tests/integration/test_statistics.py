@@ -1,5 +1,7 @@
 """
 Each number of the statistics is raised by what it is for, through the real proxy, and the others do not move.
+
+They are read where operators read them: at `/stats` and `/metrics` of the admin endpoint.
 """
 
 from __future__ import annotations
@@ -8,7 +10,7 @@ import re
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,13 +24,16 @@ from mailproxy.sandbox.pki import Authority
 from tests.support.proxy import Proxy, running
 from tests.support.scripted import Script, Visit, serving
 from tests.support.scripts import Household, Maildrop, Submission, plain
-from tests.support.statistics import report_of, statistics, that_do_not_add_up
+from tests.support.statistics import Desk, read_statistics, report_of, that_do_not_add_up
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.integration
 
 PATIENCE_SECONDS = 30.0
 TABLES = """
+[admin]
+endpoint = "tcp:0"
+
 [trust]
 ca_files = ["ca.pem"]
 platform = false
@@ -129,13 +134,13 @@ class Place:
     """A proxy in front of mail servers of all kinds."""
 
     proxy: Proxy
-    report: Path
-    late: dict[str, Late]
+    read: Callable[[], dict[str, int]]
+    late: dict[str, Late] = field(factory=dict)
 
     def numbers(self, protocol: str, name: str) -> dict[str, int]:
         """Those of a listener, by their names in it."""
         root = f"{protocol}.{name}-acme."
-        found = statistics(self.proxy, self.report)
+        found = self.read()
         return {key.removeprefix(root): number for key, number in found.items() if key.startswith(root)}
 
     @contextmanager
@@ -230,9 +235,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
             properties = plain(f"{protocol}-refuses", protocol, stack.enter_context(serving(of_protocol["refuses"])))
             starttls = {f"mail.{protocol}.starttls.{key}": "true" for key in ("enable", "required")}
             house.write_file(properties | starttls)
-        report = folder / "inside.json"
-        with running(house, report) as proxy:
-            yield Place(proxy, report, late)
+        with running(house) as proxy:
+            yield Place(proxy, Desk.of(proxy).statistics, late)
         for each in late.values():
             each.greets.set()
 
@@ -413,7 +417,7 @@ def test_what_the_mail_server_said_is_told_from_what_we_said(place: Place) -> No
 def test_sessions_are_always_those_that_live_and_those_that_ended(place: Place) -> None:
     with place.client("smtp-plain") as client:
         client.hear()
-        found = statistics(place.proxy, place.report)
+        found = place.read()
     assert that_do_not_add_up(found) == []
     assert that_do_not_add_up(found | {"smtp.smtp-plain-acme.sessions": 0}) == ["smtp.smtp-plain-acme"]
     assert found["smtp.smtp-plain-acme.sessions_active"] >= 1
@@ -427,7 +431,7 @@ def test_with_workers_the_numbers_are_those_of_all(tmp_path: Path) -> None:
         house.add("mail", "smtp", stack.enter_context(serving(submission)), more="pool = false")
         report = tmp_path / "inside.json"
         proxy = stack.enter_context(running(house, report))
-        place = Place(proxy, report, {})
+        place = Place(proxy, lambda: read_statistics(report_of(proxy, report)["stats"]))
         for _ in range(4):
             raised = place.raised("smtp", "mail", helo)
             assert raised == {"sessions": 1, "sessions_non_esmtp": 1}
@@ -437,7 +441,7 @@ def test_with_workers_the_numbers_are_those_of_all(tmp_path: Path) -> None:
 
 def test_metrics_know_the_state_of_what_listeners_use(place: Place) -> None:
     place.raised("smtp", "smtp-wrong", is_refused)
-    families = text_string_to_metric_families(report_of(place.proxy, place.report)["metrics"])
+    families = text_string_to_metric_families(Desk.of(place.proxy).read("/metrics"))
     found = {(each.name, *sorted(each.labels.values())): each.value for family in families for each in family.samples}
     assert found["mailproxy_certificate_expiry_timestamp_seconds", "acme", "smtp", "smtp-plain"] > 1_700_000_000
     assert found["mailproxy_pool_made_total", "acme", "smtp", "smtp-plain"] > 0

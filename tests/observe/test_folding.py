@@ -9,7 +9,7 @@ class Book:
     def __init__(self):
         self.clock = Clock()
         self.told = []
-        self.folding = Folding(self.clock, lambda kind, count: self.told.append((kind, count)))
+        self.folding = Folding(self.clock, lambda counts: self.told.extend(counts.items()))
 
     def note(self, kind, times=1, seconds=60.0):
         return [self.folding.is_news(kind, seconds) for _ in range(times)]

@@ -335,7 +335,7 @@ def test_the_page_has_every_event_of_a_session():
     said = {span(row["Event"]) for row in PAGE.table("Event", "Which line")}
     for event in said:
         assert f'"{event}"' in source
-    kinds = set(re.findall(r'(?:_Kind\(|log_event=|Folded\(\s*clock, log, )"(\w+)"', source))
+    kinds = set(re.findall(r'(?:_Kind\(|log_event=|Crowd\(\s*clock, log, )"(\w+)"', source))
     assert kinds | {"downstream_tls_failed"} == said
 
 

@@ -231,7 +231,7 @@ class Options:
     host: str
     check_name: bool
 
-    def clientConnectionForTLS(self, tlsProtocol):  # noqa: N803 - Twisted's name
+    def clientConnectionForTLS(self, tlsProtocol):
         return ClientConnection(tlsProtocol, host=self.host, check_name=self.check_name)
 
 
@@ -260,7 +260,7 @@ class MarkerServerTLS:
 
     expires_at = 4_000_000_000.0
 
-    def serverConnectionForTLS(self, tlsProtocol):  # noqa: N803 - Twisted's name
+    def serverConnectionForTLS(self, tlsProtocol):
         return ServerConnection(tlsProtocol)
 
 

@@ -122,7 +122,7 @@ class SimulatedReactor:
 
     # Connecting
 
-    def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):  # noqa: N803 - Twisted's name
+    def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):
         connector = Connector(self, self._world, (host, port), factory, timeout)
         connector.start()
         return connector
@@ -223,11 +223,11 @@ class Names:
 
     def resolveHostName(
         self,
-        resolutionReceiver,  # noqa: N803 - Twisted's names, here and below
-        hostName,  # noqa: N803
-        portNumber=0,  # noqa: N803
-        addressTypes=None,  # noqa: N803
-        transportSemantics="TCP",  # noqa: N803
+        resolutionReceiver,
+        hostName,
+        portNumber=0,
+        addressTypes=None,
+        transportSemantics="TCP",
     ):
         resolution = Resolution(hostName)
         resolutionReceiver.resolutionBegan(resolution)
@@ -257,7 +257,7 @@ class Threads:
     def __init__(self, world):
         self._world = world
 
-    def callInThreadWithCallback(self, onResult, func, *args, **kwargs):  # noqa: N803 - Twisted's name
+    def callInThreadWithCallback(self, onResult, func, *args, **kwargs):
         assert func is socket.getaddrinfo
         error, delay = self._world.fate_of_second_lookup()
         self._world.reactor.later(delay, lambda: onResult(False, Failure(error)))

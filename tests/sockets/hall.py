@@ -89,10 +89,10 @@ def some(count):
     return b"<" + random.Random(count).randbytes(count - 1)
 
 
-async def until(condition, seconds=10.0):
-    """The reactor goes on until it is so."""
+async def until(condition, *about, seconds=10.0):
+    """The reactor goes on until it is so; the condition hears what it is about, like the number of a loop."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not condition(*about):
         assert time.monotonic() < deadline, "waited in vain"
         await deferLater(reactor, 0)
 

@@ -6,7 +6,7 @@ import weakref
 
 import pytest
 import pytest_twisted
-from twisted.internet import reactor
+from twisted.internet import error, reactor
 from twisted.internet.defer import CancelledError
 from twisted.internet.endpoints import (
     HostnameEndpoint,
@@ -17,7 +17,6 @@ from twisted.internet.endpoints import (
     UNIXServerEndpoint,
     connectProtocol,
 )
-from twisted.internet.error import ConnectingCancelledError, ConnectionRefusedError, TimeoutError  # noqa: A004
 from twisted.internet.interfaces import (
     IReactorPluggableNameResolver,
     IReactorTCP,
@@ -90,8 +89,7 @@ def test_it_is_the_reactor_in_all_else():
         assert interface.providedBy(facade)
     assert facade.nameResolver is reactor.nameResolver
     assert facade.seconds == reactor.seconds
-    with pytest.raises(AttributeError):
-        facade.no_such_thing  # noqa: B018
+    assert not hasattr(facade, "no_such_thing")
 
 
 def test_a_reactor_that_watches_no_sockets_stays_as_it_is():
@@ -123,7 +121,7 @@ def closed_port():
 
 @pytest_twisted.ensureDeferred
 async def test_who_is_refused_is_told_so(closed_port):
-    with pytest.raises(ConnectionRefusedError):
+    with pytest.raises(error.ConnectionRefusedError):
         await connectProtocol(TCP4ClientEndpoint(connecting(reactor), "127.0.0.1", closed_port), Subject())
 
 
@@ -141,7 +139,7 @@ def deaf_port():
 
 @pytest_twisted.ensureDeferred
 async def test_a_connection_that_takes_too_long_is_given_up(deaf_port):
-    with pytest.raises(TimeoutError):
+    with pytest.raises(error.TimeoutError):
         await connectProtocol(TCP4ClientEndpoint(connecting(reactor), "127.0.0.1", deaf_port, timeout=0.01), Subject())
 
 
@@ -150,7 +148,7 @@ async def test_a_connection_that_nobody_wants_any_more_is_given_up(deaf_port):
     attempt = connectProtocol(TCP4ClientEndpoint(connecting(reactor), "127.0.0.1", deaf_port), Subject())
     await settle()
     attempt.cancel()
-    with pytest.raises((ConnectingCancelledError, CancelledError)):
+    with pytest.raises((error.ConnectingCancelledError, CancelledError)):
         await attempt
 
 

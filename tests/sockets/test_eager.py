@@ -40,7 +40,7 @@ async def test_octets_go_both_ways(hall):
     wire = await hall.meet(subject)
     for number in range(20):
         wire.transport.write(b"line %d\n" % number)
-        await until(lambda: wire.octets.endswith(b"LINE %d\n" % number))  # noqa: B023
+        await until(lambda end: wire.octets[-len(end) :] == end, b"LINE %d\n" % number)
     assert subject.received.count(b"\n") == 20
 
 
@@ -63,7 +63,7 @@ async def test_a_protocol_of_questions_and_answers_never_has_the_reactor_watch_f
     peer = await our_hall.secured(subject, version)
     for number in range(5):
         peer.send(b"line %d\n" % number)
-        await until(lambda: peer.heard.endswith(b"LINE %d\n" % number))  # noqa: B023
+        await until(lambda end: peer.heard[-len(end) :] == end, b"LINE %d\n" % number)
     subject.transport.loseConnection()
     await until(lambda: peer.goodbye)
     peer.say_goodbye()

@@ -133,9 +133,9 @@ async def _change_keys(program, subject):
     )
     for number in range(3):
         program.transport.write(b"K\n")
-        await until(lambda: _updates(program, b">>>") > number)  # noqa: B023
+        await until(lambda before: _updates(program, b">>>") > before, number)
         program.transport.write(b"line %d\n" % number)
-        await until(lambda: b"heard line %d\n" % number in program.said)  # noqa: B023
+        await until(lambda line: line in program.said, b"heard line %d\n" % number)
     assert _updates(program, b"<<<") == 3
     assert subject.received == b"line 0\nline 1\nline 2\n"
     subject.transport.abortConnection()

@@ -50,12 +50,13 @@ async def _transport(endpoint, connect):
     return transport
 
 
+def _client_of(port):
+    return TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
+
+
 @pytest_twisted.ensureDeferred
 async def test_ports_for_tcp_accept_ours():
-    def four(port):
-        return TCP4ClientEndpoint(reactor, "127.0.0.1", port.getHost().port)
-
-    assert type(await _transport(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), four)) is Server
+    assert type(await _transport(TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1"), _client_of)) is Server
 
 
 @pytest_twisted.ensureDeferred
@@ -76,9 +77,8 @@ async def test_ports_whose_socket_somebody_else_has_opened_accept_ours():
             listening.bind(("127.0.0.1", 0))
             listening.listen()
             listening.setblocking(False)
-            number = listening.getsockname()[1]
             endpoint = kind(reactor, listening.detach(), socket.AF_INET)
-        transport = await _transport(endpoint, lambda _: TCP4ClientEndpoint(reactor, "127.0.0.1", number))  # noqa: B023
+        transport = await _transport(endpoint, _client_of)
         assert type(transport) is Server
         if kind is InheritedEndpoint:
             socket.close(endpoint.descriptor)
@@ -111,7 +111,7 @@ async def test_tls_at_a_unix_socket_is_twisteds(tmp_path, certificate, version):
     await until(lambda: peer.shaken)
     for number in range(3):
         peer.send(b"hello %d" % number)
-        await until(lambda: peer.heard.endswith(b"HELLO %d" % number))  # noqa: B023
+        await until(lambda end: peer.heard[-len(end) :] == end, b"HELLO %d" % number)
     peer.say_goodbye()
     await until(lambda: factory.made[0].lost and peer.goodbye)
     await port.stopListening()

@@ -161,7 +161,7 @@ class _Server:
             self.script(Visit(secured))
         except (OSError, ssl.SSLError):
             pass  # the proxy went away, or did not believe our certificate
-        except BaseException as failure:  # noqa: BLE001  it is told at the end of the test
+        except BaseException as failure:  # noqa: BLE001 - it is told at the end of the test
             self.failures.append(failure)
         finally:
             self.connections -= {connection, secured}

@@ -84,7 +84,7 @@ class Resolver:
     def __init__(self):
         self.asked = []
 
-    def resolveHostName(self, receiver, host, portNumber):  # noqa: N803 - Twisted's
+    def resolveHostName(self, receiver, host, portNumber):
         self.asked.append((host, receiver))
         receiver.resolutionBegan(self)
         return self

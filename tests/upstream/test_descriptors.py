@@ -89,7 +89,7 @@ class Addresses:
     def __init__(self, *hosts):
         self.hosts = hosts
 
-    def resolveHostName(self, receiver, host, portNumber):  # noqa: N803 - Twisted's
+    def resolveHostName(self, receiver, host, portNumber):
         receiver.resolutionBegan(None)
         for address in self.hosts:
             receiver.addressResolved(IPv4Address("TCP", address, portNumber))

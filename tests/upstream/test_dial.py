@@ -120,7 +120,7 @@ def test_nobody_may_want_it_any_more(tries):
 
 def test_a_try_that_fails_at_once_is_over(monkeypatch):
     class Reactor(MemoryReactorClock):
-        def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):  # noqa: N803 - the interface's
+        def connectTCP(self, host, port, factory, timeout=30, bindAddress=None):
             connector = super().connectTCP(host, port, factory, timeout, bindAddress)
             factory.clientConnectionFailed(connector, Failure(Refused()))
             return connector
@@ -149,7 +149,7 @@ def test_refcounting_alone_frees_all_of_it():
 
 def test_addresses_are_those_of_the_name_with_the_port():
     class Names:
-        def resolveHostName(self, receiver, host, portNumber):  # noqa: N803 - the interface's
+        def resolveHostName(self, receiver, host, portNumber):
             self.asked = host
             receiver.resolutionBegan(None)
             for address in (ONE, OTHER):

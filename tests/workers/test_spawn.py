@@ -25,7 +25,7 @@ class Started(Reactor):
         self.open_then = {}
         self.adopted = []
 
-    def spawnProcess(self, protocol, executable, args, env, childFDs):  # noqa: N803 - the interface's name
+    def spawnProcess(self, protocol, executable, args, env, childFDs):
         self.protocol, self.command, self.env, self.given = protocol, (executable, args), env, childFDs
         self.open_then = {number: os.fstat(opened) for number, opened in childFDs.items() if isinstance(opened, int)}
 

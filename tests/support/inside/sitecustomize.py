@@ -31,7 +31,7 @@ def _tell(number, frame):
 def _statistics():
     """As whoever serves them has them; what was made at the start is hidden from `gc` until now."""
     from mailproxy.observe.metrics import exposition  # noqa: PLC0415 - every Python reads this file
-    from mailproxy.observe.stats import render  # noqa: PLC0415 - as above
+    from mailproxy.observe.stats import render  # noqa: PLC0415 - and nearly none has a use for this
 
     gc.unfreeze()
     for each in gc.get_objects():
