@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mailproxy.admin import advice, channel, desk, history, sap, status
+from mailproxy.admin import advice, answers, channel, history, sap, status
 from mailproxy.admin.advice import by_outcome
+from mailproxy.admin.values import Work
 from mailproxy.observe import condition, failures
 from tests.admin import scenes
 from tests.admin.test_desk import OPEN, Office
@@ -58,11 +59,13 @@ def test_every_path_stands_there_once_with_whether_it_needs_a_token():
 def test_every_field_of_the_status_stands_there_once():
     pictures = (scenes.degraded(), scenes.crowd())
     said = set().union(*(flat(status.status(picture, by_outcome)) for picture in pictures))
-    assert fields("`/status`") == said
+    assert fields("`/status`") - {"crew[]"} == said
+    crew = flat(status.status(scenes.crew(), by_outcome))
+    assert {name for name in crew - said if not name.startswith("crew[].")} <= {"failures[]"}, "these stand at /ready"
 
 
 def test_every_field_of_the_other_answers_too():
-    assert fields("`/ready`") == flat(status.readiness(scenes.draining()))
+    assert fields("`/ready`") == flat(status.readiness(scenes.crew()))
     said = scenes.history(scenes.healthy()) | {"listeners": {"LABEL": history._Ring().series()}}
     assert fields("`/history`") == flat(said)
 
@@ -76,6 +79,11 @@ def test_every_field_of_saps_shapes_too():
 def test_every_state_stands_there():
     states = unique(span(row["State"]) for row in ADMIN.table("State", "When"))
     assert states == {state.value for state in condition.State}
+
+
+def test_everything_that_a_worker_may_do_stands_there():
+    (row,) = [row for row in ADMIN.table("Field", "What it is") if row["Field"] == "`crew[].state`"]
+    assert set(spans(row["What it is"])) == {work.value for work in Work}
 
 
 def test_every_side_stands_there():
@@ -94,7 +102,7 @@ def test_every_side_stands_there():
         f"{condition.CERTIFICATE_SECONDS / 86_400:g} days",
         f"The length of a step: {history.SAMPLE_SECONDS:g}",
         f"{history.MAX_SAMPLES} steps at most",
-        f"{desk.MOST_KEEP_SECONDS:g} s old at most",
+        f"{answers.MOST_KEEP_SECONDS:g} s old at most",
     ],
 )
 def test_every_bound_is_the_codes(words):

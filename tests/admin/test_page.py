@@ -90,6 +90,14 @@ def test_what_fails_comes_first_with_its_error_cause_and_remedy(see):
     assert browser.run("return document.title") == "2 failing - mailproxy"
 
 
+def test_workers_that_do_not_serve_are_told(see):
+    browser = see("crew")
+    assert text(browser, "#verdict-words") == "Not all workers serve"
+    more = text(browser, "#verdict-more")
+    assert "mailproxy itself is ready for clients. 3 of 4 workers cannot be used" in more
+    assert "worker 5: has not answered within 0.5 s; seat 3: not running" in more
+
+
 def test_an_hour_is_plotted(see):
     browser = see("degraded")
     assert browser.run("return document.querySelectorAll('#plot .area').length") == 1
