@@ -31,6 +31,7 @@ NO_MATTER_OF_SECURITY = {
     "R8": "two codes agree",
     "B4": "last words arrive",
     "B18": "numbers add up",
+    "O7": "so do those of several processes",
     "E9": "a restart is not noticed",
 }
 """Rules that SECURITY.md need not mention."""
