@@ -17,6 +17,7 @@ from mailproxy.ledger.clerk import Clerk, Settings
 from mailproxy.ledger.keyed import NO_KEY, BadKey, read_key
 from mailproxy.ledger.thread import OwnThread
 from mailproxy.ledger.writer import Place
+from mailproxy.observe.observation import LedgerFigures
 from mailproxy.recipes import Identity
 
 
@@ -44,6 +45,11 @@ class Audit:
     def problem(self) -> str | None:
         """Why nothing new may begin, if so."""
         return None if self.clerk.open else f"ledger: {self.clerk.problem or 'the disk is too slow'}"
+
+    @property
+    def figures(self) -> LedgerFigures:
+        """What an operator sees of it."""
+        return self.clerk.figures
 
     def book(self, who: Identity) -> Book:
         """The ledger, as the sessions of a listener see it."""

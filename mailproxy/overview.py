@@ -4,25 +4,31 @@ What the admin endpoint shows of a proxy: its listeners, read at the moment that
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
+from attrs import evolve
 from twisted.internet.interfaces import IReactorTime
 
 from mailproxy import __version__
 from mailproxy.admin.desk import Pages
 from mailproxy.admin.history import SAMPLE_SECONDS, History, Sample
 from mailproxy.admin.status import moment
-from mailproxy.admin.values import Advice, Picture, Process, Row
+from mailproxy.admin.turns import in_turns
+from mailproxy.admin.values import Advice, Picture, Process, Report, Row
 from mailproxy.config import Config
 from mailproxy.doctor.explain import meaning
 from mailproxy.doctor.table import known_answers
+from mailproxy.flight.flights import Flight
 from mailproxy.listeners import Listener
-from mailproxy.observe.condition import judge
-from mailproxy.observe.metrics import exposition
-from mailproxy.observe.observation import Observation
+from mailproxy.observe.condition import Condition, judge
+from mailproxy.observe.counters import Counters
+from mailproxy.observe.metrics import Exposition, exposing
+from mailproxy.observe.observation import LedgerFigures, Observation
+from mailproxy.observe.process import figures
 from mailproxy.observe.stats import render
+from mailproxy.recipes import Identity, Order
 
 MAX_EXPLAINED = 512
 """Sentences whose meaning is remembered."""
@@ -47,6 +53,10 @@ class Watched(Protocol):
     @property
     def unrecorded(self) -> str | None:
         """Why the ledger keeps clients away, if it does."""
+
+    @property
+    def recording(self) -> LedgerFigures | None:
+        """What an operator sees of the ledger, if there is one."""
 
     @property
     def sessions(self) -> int:
@@ -75,24 +85,21 @@ class Overview:
         self._started = clock.seconds()
         self.history = History(clock, self._samples)
 
-    def learn(self) -> None:
-        """What failures mean is known from now on; the first who asks would hold up sessions for 0.3 s otherwise."""
-        known_answers()
-
     def pages(self) -> Pages:
         """All that is shown."""
-        return Pages(
-            picture=self.picture,
-            history=self._series,
-            stats=lambda: render(self._proxy.observations()),
-            metrics=lambda accept: exposition(self._proxy.observations(), accept),
-            explain=_explain,
-        )
+        return Pages(self.picture, self.picture, self._series, self._stats, self._metrics, explain)
 
-    def picture(self) -> Picture:
+    async def picture(self) -> Picture:
         """The proxy as it is now."""
         now = self._clock.seconds()
         return Picture(self._process(now), tuple(_row(listener, now) for listener in self._proxy.listeners))
+
+    async def _stats(self) -> str:
+        return render(self._proxy.observations())
+
+    async def _metrics(self, accept: str) -> Exposition:
+        process = evolve(figures, ledger=self._proxy.recording)
+        return await in_turns(exposing(self._proxy.observations(), accept, process), self._clock)
 
     def _process(self, now: float) -> Process:
         proxy = self._proxy
@@ -113,26 +120,63 @@ class Overview:
     def _samples(self) -> Mapping[Hashable, Sample]:
         return {_whose(listener): _sample(listener) for listener in self._proxy.listeners}
 
-    def _series(self) -> Mapping[str, Any]:
-        return {
-            "step_seconds": round(SAMPLE_SECONDS),
-            "until": moment(self.history.taken),
-            "listeners": {
-                listener.order.label: self.history.series(_whose(listener)) for listener in self._proxy.listeners
-            },
-        }
+    async def _series(self) -> Mapping[str, Any]:
+        return series(self.history, (listener.order for listener in self._proxy.listeners))
+
+
+def learn() -> None:
+    """What failures mean is known from now on; the first who asks would hold up sessions for 0.3 s otherwise."""
+    known_answers()
 
 
 @lru_cache(MAX_EXPLAINED)
-def _explain(outcome: str, sentence: str) -> Advice | None:
+def explain(outcome: str, sentence: str) -> Advice | None:
     """What the doctor knows of a failure."""
     found = meaning(known_answers(), outcome, sentence)
     return None if found is None else Advice(found.side, found.cause, " ".join(found.remedy))
 
 
-def _row(listener: Listener, now: float) -> Row:
-    order, log, condition = listener.order, listener.factory.log, listener.gate.keeper.condition
+def series(history: History, orders: Iterable[Order]) -> Mapping[str, Any]:
+    """The last hour of these listeners."""
+    return {
+        "step_seconds": round(SAMPLE_SECONDS),
+        "until": moment(history.taken),
+        "listeners": {order.label: history.series(order.recipe.identity) for order in orders},
+    }
+
+
+def sample(counters: Counters) -> Sample:
+    """What a listener has counted until now."""
+    return Sample(counters.sessions, counters.failures, counters.active)
+
+
+def report_of(listener: Listener, now: float) -> Report:
+    """How it is doing here."""
+    condition = listener.gate.keeper.condition
+    return Report(
+        last_success=condition.last_success,
+        last_failure=condition.last_failure,
+        peer=condition.peer,
+        credential=condition.credential,
+        held_until=condition.held(now),
+        failures=tuple(listener.factory.log.failures.latest()),
+    )
+
+
+def row_of(
+    order: Order,
+    counters: Counters,
+    report: Report,
+    now: float,
+    *,
+    listening: bool,
+    flights: Iterable[Flight] = (),
+) -> Row:
+    """What is shown of a listener."""
     who = order.recipe.identity
+    condition = Condition(
+        lambda: report.held_until, report.last_success, report.last_failure, report.peer, report.credential
+    )
     return Row(
         label=order.label,
         destination=who.destination,
@@ -140,24 +184,29 @@ def _row(listener: Listener, now: float) -> Row:
         service=who.service,
         protocol=who.protocol.value,
         endpoint=order.endpoint,
-        listening=listener.is_open,
-        active=log.counters.active,
-        total=log.counters.sessions,
-        verdict=judge(condition, log.failures.last, now),
-        last_success=condition.last_success,
-        last_failure=condition.last_failure,
-        peer=condition.peer,
-        credential=condition.credential,
-        held_until=condition.held(now),
-        failures=tuple(log.failures.latest()),
-        flights=tuple(listener.factory.flights),
+        listening=listening,
+        active=counters.active,
+        total=counters.sessions,
+        verdict=judge(condition, report.last_mishap, now),
+        last_success=report.last_success,
+        last_failure=report.last_failure,
+        peer=report.peer,
+        credential=report.credential,
+        held_until=report.held_until,
+        failures=report.failures,
+        flights=tuple(flights),
     )
 
 
-def _whose(listener: Listener) -> Hashable:
+def _row(listener: Listener, now: float) -> Row:
+    counters = listener.factory.log.counters
+    flights = listener.factory.flights
+    return row_of(listener.order, counters, report_of(listener, now), now, listening=listener.is_open, flights=flights)
+
+
+def _whose(listener: Listener) -> Identity:
     return listener.order.recipe.identity
 
 
 def _sample(listener: Listener) -> Sample:
-    counters = listener.factory.log.counters
-    return Sample(counters.sessions, listener.factory.log.failures.total, counters.active)
+    return sample(listener.factory.log.counters)

@@ -36,8 +36,8 @@ from mailproxy.drain import Drain, DrainSeconds, Pause
 from mailproxy.errors import ConfigError
 from mailproxy.inherited import endpoint_of
 from mailproxy.listeners import Keeper, Listener
-from mailproxy.observe.observation import Observation
-from mailproxy.overview import Overview
+from mailproxy.observe.observation import LedgerFigures, Observation
+from mailproxy.overview import Overview, learn
 from mailproxy.recipes import Order, OwnNames, orders
 from mailproxy.reload import Change, Difference
 from mailproxy.sockets import OURS, Sockets
@@ -49,8 +49,8 @@ SPARE_DESCRIPTORS = 64
 FAREWELL_SECONDS = 2.0
 """How long, at the end, mail servers have to answer our QUIT."""
 
-_CLOSE_PORT_SECONDS = 1.0
-"""A port is closed in the reactor's next turn."""
+CLOSE_PORT_SECONDS = 1.0
+"""How long that may take at most: a port is closed in the reactor's next turn."""
 
 Endpoints = Callable[[Order], IStreamServerEndpoint]
 """Where a listener listens."""
@@ -135,9 +135,9 @@ class Proxy(Service):
         self.bound = self.stopping = False
         self.max_sessions = 0
         """How many clients there may be; 0 is no limit."""
-        overview = Overview(self, tools.reactor)
         if config.admin is not None:
-            overview.learn()
+            learn()
+        overview = Overview(self, tools.reactor)
         self._admin = Admin(tools.reactor, overview.pages(), overview.history, endpoint_of)
         self._settle()
 
@@ -150,6 +150,11 @@ class Proxy(Service):
     def unrecorded(self) -> str | None:
         """Why the ledger keeps clients away, if it does."""
         return None if self.audit is None else self.audit.problem
+
+    @property
+    def recording(self) -> LedgerFigures | None:
+        """What an operator sees of the ledger, if there is one."""
+        return None if self.audit is None else self.audit.figures
 
     @property
     def sessions(self) -> int:
@@ -166,7 +171,7 @@ class Proxy(Service):
         whole.
         """
         problems = [problem for listener in self.listeners if (problem := listener.listen()) is not None]
-        problems += self._admin.start(self.config.admin, _admin_where(self.config))
+        problems += self._admin.start(self.config.admin, admin_where(self.config))
         for problem in problems:
             _log.critical("{problem}", problem=problem)
         if problems:
@@ -223,7 +228,7 @@ class Proxy(Service):
         change = Change(difference, self._assembly.keeper, self._listener)
         problems = await change.prepare()
         if not problems:
-            problems = await self._admin.prepare(config.admin, _admin_where(config))
+            problems = await self._admin.prepare(config.admin, admin_where(config))
             if problems:
                 await change.undo()
         if not problems:
@@ -265,7 +270,7 @@ class Proxy(Service):
         await self._pause.wait(FAREWELL_SECONDS, farewells.all_gone())
         farewells.abort()
         await stopped(self.audit)
-        await Pause(self._tools.reactor).wait(_CLOSE_PORT_SECONDS, self._admin.close())
+        await Pause(self._tools.reactor).wait(CLOSE_PORT_SECONDS, self._admin.close())
 
     async def _end(self, listeners: Sequence[Listener]) -> None:
         """Nobody comes in any more, all sessions end, and then what they needed."""
@@ -282,7 +287,7 @@ class Proxy(Service):
         closed = DeferredList([listener.close_port() for listener in listeners], consumeErrors=True)
         await running
         self._ending.remove(drain)
-        await Pause(self._tools.reactor).wait(_CLOSE_PORT_SECONDS, closed)
+        await Pause(self._tools.reactor).wait(CLOSE_PORT_SECONDS, closed)
         for listener in listeners:
             listener.gate.close()
 
@@ -342,7 +347,8 @@ def problems_of_change(before: Config, after: Config) -> list[str]:
     return problems
 
 
-def _admin_where(config: Config) -> str:
+def admin_where(config: Config) -> str:
+    """What a problem of the admin endpoint begins with."""
     return f"{config.path}: admin."
 
 

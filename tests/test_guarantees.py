@@ -31,8 +31,9 @@ NO_MATTER_OF_SECURITY = {
     "R8": "two codes agree",
     "B4": "last words arrive",
     "B18": "numbers add up",
+    "O7": "so do those of several processes",
     "E9": "a restart is not noticed",
-    "O7": "a session comes to the same end again",
+    "O10": "a session comes to the same end again",
 }
 """Rules that SECURITY.md need not mention."""
 

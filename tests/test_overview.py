@@ -1,10 +1,11 @@
 """What the admin endpoint shows is what the proxy is at that moment."""
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from mailproxy import __version__
 from mailproxy.overview import Overview
-from tests.support.proxies import Site
+from tests.support.proxies import Followed, Site
 
 LISTEN = '{ acme = "tcp:1587", globex = "tcp:1588" }'
 
@@ -23,17 +24,28 @@ def proxy(site):
     site.reactor.advance(5.0)
 
 
+def told(coroutine):
+    """What it comes to at once."""
+    followed = Followed(Deferred.fromCoroutine(coroutine))
+    assert followed.called
+    return followed.result
+
+
+def picture(overview):
+    return told(overview.picture())
+
+
 def test_the_process(site, proxy):
     overview = Overview(proxy, site.reactor)
     site.reactor.advance(7.0)
-    process = overview.picture().process
+    process = picture(overview).process
     assert (process.version, process.now - process.started) == (__version__, 7.0)
     assert (process.bound, process.stopping, process.sessions, process.max_sessions) == (True, False, 0, 50)
     assert (process.config_path, process.complaints) == (str(proxy.config.path), ())
 
 
 def test_every_listener_has_a_row_in_the_order_of_the_file(site, proxy):
-    rows = Overview(proxy, site.reactor).picture().rows
+    rows = picture(Overview(proxy, site.reactor)).rows
     assert [(row.label, row.destination, row.tenant) for row in rows] == [
         ("acme/dest", "dest", "acme"),
         ("globex/dest", "dest", "globex"),
@@ -63,7 +75,7 @@ def test_the_hour_is_told_by_the_names_of_the_listeners(site, proxy):
     client = site.reactor.visit(1588)
     site.reactor.ask(client)
     site.reactor.advance(30.0)
-    said = overview.pages().history()
+    said = told(overview.pages().history())
     assert said["listeners"].keys() == {"acme/dest", "globex/dest", "own"}
     assert said["listeners"]["globex/dest"] == {"sessions": [1], "failures": [0], "active": [1]}
     overview.history.stop()
@@ -73,8 +85,30 @@ def test_the_hour_is_told_by_the_names_of_the_listeners(site, proxy):
 def test_counters_are_told_line_by_line(site, proxy):
     client = site.reactor.visit(1589)
     site.reactor.ask(client)
-    lines = Overview(proxy, site.reactor).pages().stats().splitlines()
+    lines = told(Overview(proxy, site.reactor).pages().stats()).splitlines()
     assert lines == sorted(lines)
     assert "smtp.own.sessions_active: 1" in lines
     assert "smtp.dest-acme.sessions: 0" in lines
     client.close()
+
+
+def test_metrics_are_those_of_the_listeners_and_of_the_process(site, proxy):
+    client = site.reactor.visit(1589)
+    site.reactor.ask(client)
+    kind, text = told(Overview(proxy, site.reactor).pages().metrics("application/openmetrics-text"))
+    assert kind.startswith("application/openmetrics-text")
+    assert b'mailproxy_sessions_active{destination="own",protocol="smtp",tenant=""} 1.0\n' in text
+    assert b"mailproxy_reactor_lag_seconds_count" in text
+    assert b"mailproxy_ledger" not in text
+    assert b"mailproxy_workers" not in text
+    client.close()
+
+
+def test_the_ledger_is_part_of_the_metrics(site, tmp_path):
+    (tmp_path / "audit").mkdir()
+    proxy = site.start(f'[ledger]\npath = "{tmp_path}/audit/mail"\n', own='"tcp:1589"')
+    _, text = told(Overview(proxy, site.reactor).pages().metrics(""))
+    assert b"\nmailproxy_ledger_records_total 0.0\n" in text
+    proxy.hurry()
+    proxy.stopService()
+    site.reactor.advance(5.0)

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 
-from mailproxy.admin.desk import HEADERS, Answer, Asked, Desk
+from mailproxy.admin.answers import Answer
+from mailproxy.admin.desk import HEADERS, Asked, Desk
 from mailproxy.deadline import Deadline
 
 MAX_CONNECTIONS = 32
@@ -41,15 +43,13 @@ class Question(Request):
         """It is complete, and is answered."""
         self.method, self.uri, self.clientproto = command, path, version
         self.path = path.partition(b"?")[0]
-        try:
-            answer = self.channel.desk.answer(self._asked())
-        except Exception:  # noqa: BLE001 - whatever it was: the client hears of it, and the log says what
-            _log.failure("internal error while an operator was answered")
-            answer = Answer(500, "text/plain; charset=utf-8", b"An internal error; the log says more.\n")
-        self.give(answer)
+        answered = Deferred.fromCoroutine(self.channel.desk.answer(self._asked()))
+        answered.addErrback(_failed).addCallback(self.give)
 
     def give(self, answer: Answer) -> None:
-        """The answer is on its way."""
+        """The answer is on its way, if there still is somebody who waits for it."""
+        if self._disconnected:
+            return
         self.setResponseCode(answer.code)
         for name, value in {**HEADERS, **answer.headers}.items():
             self.setHeader(name, value)
@@ -65,6 +65,12 @@ class Question(Request):
             for name, values in self.requestHeaders.getAllRawHeaders()
         }
         return Asked(self.method.decode("latin-1"), self.path.decode("latin-1"), headers)
+
+
+def _failed(failure: Failure) -> Answer:
+    """Whatever it was: the client hears of it, and the log says what."""
+    _log.failure("internal error while an operator was answered", failure)
+    return Answer(500, "text/plain; charset=utf-8", b"An internal error; the log says more.\n")
 
 
 class Channel(HTTPChannel):

@@ -5,7 +5,7 @@ Which answer belongs to which question.  Pure: what is asked for is a value, and
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import cache, partial
 from importlib.resources import files
 from typing import Any
@@ -13,16 +13,11 @@ from typing import Any
 from attrs import field, frozen
 
 from mailproxy.admin import sap
+from mailproxy.admin.answers import Answer, Answers
 from mailproxy.admin.guard import Guard
 from mailproxy.admin.status import readiness, status
 from mailproxy.admin.values import Explain, Picture
-
-SHARE = 10
-"""An answer that took some time to make is given again for so many times as long: however many ask, no more than about
-that part of the process's time goes into it."""
-
-MOST_KEEP_SECONDS = 1.0
-"""No answer is older."""
+from mailproxy.observe.metrics import takes_openmetrics
 
 HEADERS = {
     "Cache-Control": "no-store",
@@ -57,28 +52,19 @@ class Asked:
 
 
 @frozen
-class Answer:
-    """An answer; for HEAD its body is not sent."""
-
-    code: int
-    kind: str
-    body: bytes
-    headers: Mapping[str, str] = field(factory=dict)
-
-
-@frozen
 class Pages:
     """
-    Where answers come from; all of it is made when somebody asks.
+    Where answers come from; all of it is made when somebody asks.  Who has to ask others first, has a bound on that.
 
-    `stats` is Envoy's text.  `metrics` is given what the client accepts, and gives type and text.  `explain` says what
-    an error means.
+    `glance` is as much of the picture as takes no time, which may be the process alone.  `stats` is Envoy's text.
+    `metrics` is given what the client accepts, and gives type and text.  `explain` says what an error means.
     """
 
-    picture: Callable[[], Picture]
-    history: Callable[[], Mapping[str, Any]]
-    stats: Callable[[], str]
-    metrics: Callable[[str], tuple[str, bytes]]
+    glance: Callable[[], Awaitable[Picture]]
+    picture: Callable[[], Awaitable[Picture]]
+    history: Callable[[], Awaitable[Mapping[str, Any]]]
+    stats: Callable[[], Awaitable[str]]
+    metrics: Callable[[str], Awaitable[tuple[str, bytes]]]
     explain: Explain
 
 
@@ -86,17 +72,8 @@ class Pages:
 class _Path:
     """One that is answered; `private` where a token is asked for, if there is one."""
 
-    answer: Callable[[Asked], Answer]
+    answer: Callable[[Asked], Awaitable[Answer]]
     private: bool = True
-
-
-@frozen
-class _Kept:
-    """An answer that may be given again."""
-
-    answer: Answer
-    made: float
-    until: float
 
 
 class Desk:
@@ -112,13 +89,12 @@ class Desk:
     def __init__(self, pages: Pages, guard: Guard, seconds: Callable[[], float]) -> None:
         self._pages = pages
         self.guard = guard
-        self._seconds = seconds
-        self._kept: dict[str, _Kept] = {}
+        self._answers = Answers(seconds)
         self._was_ready = False
         self.paths = self._table()
         """What is answered, by path."""
 
-    def answer(self, asked: Asked) -> Answer:
+    async def answer(self, asked: Asked) -> Answer:
         """What is said to that."""
         if not self.guard.knows_host(asked.headers.get("host")):
             return _words(421, "This host name is not in admin.host_names.")
@@ -129,7 +105,7 @@ class Desk:
             return _words(405, "Only GET and HEAD.", Allow="GET, HEAD")
         if path.private and not self._admitted(asked):
             return _words(401, "A token is needed.", **{"WWW-Authenticate": 'Bearer realm="mailproxy"'})
-        return path.answer(asked)
+        return await path.answer(asked)
 
     def _table(self) -> dict[str, _Path]:
         return {
@@ -139,52 +115,57 @@ class Desk:
             "/ready": _Path(self._ready, private=False),
             "/readyz": _Path(self._ready, private=False),
             "/startupz": _Path(self._started, private=False),
-            "/status": self._object(self._status),
-            "/history": self._object(self._pages.history),
-            "/stats": _Path(lambda _: Answer(200, _TEXT, self._pages.stats().encode())),
+            "/status": self._of_picture(self._status),
+            "/history": self._kept(self._history),
+            "/stats": self._kept(self._stats),
             "/metrics": _Path(self._metrics),
-            "/sap/status": self._object(lambda: sap.health(self._pages.picture())),
-            "/sap/destinationCRs": self._object(lambda: sap.resources(self._pages.picture())),
+            "/sap/status": self._of_picture(sap.health),
+            "/sap/destinationCRs": self._of_picture(sap.resources),
         }
 
-    def _object(self, make: Callable[[], Mapping[str, Any]]) -> _Path:
-        """One that is answered with an object, which is good for a moment."""
+    def _of_picture(self, say: Callable[[Picture], Mapping[str, Any]]) -> _Path:
+        async def make() -> Answer:
+            return _json(200, say(await self._pages.picture()))
 
-        def answer(asked: Asked) -> Answer:
-            begun = self._seconds()
-            kept = self._kept.get(asked.path)
-            if kept is not None and kept.made <= begun < kept.until:
-                return kept.answer
-            answer = _json(200, make())
-            made = self._seconds()
-            self._kept[asked.path] = _Kept(answer, made, made + min((made - begun) * SHARE, MOST_KEEP_SECONDS))
-            return answer
+        return self._kept(make)
 
-        return _Path(answer)
+    def _kept(self, make: Callable[[], Awaitable[Answer]]) -> _Path:
+        """One whose answer is good for a moment, and for everybody."""
+        return _Path(lambda asked: self._answers.get(asked.path, make))
 
-    def _status(self) -> Mapping[str, Any]:
-        return status(self._pages.picture(), self._pages.explain, addresses=self.guard.wants_token)
+    def _status(self, picture: Picture) -> Mapping[str, Any]:
+        return status(picture, self._pages.explain, addresses=self.guard.wants_token)
 
     def _admitted(self, asked: Asked) -> bool:
         return self.guard.admits(asked.headers.get("authorization"))
 
-    def _ready(self, asked: Asked) -> Answer:
+    async def _ready(self, asked: Asked) -> Answer:
         """Yes or no is for everybody, and why not for who may know."""
-        said = readiness(self._pages.picture())
-        if not self._admitted(asked):
-            del said["reasons"]
-        return _json(200 if said["ready"] else 503, said)
+        said = readiness(await self._pages.glance())
+        shown = said if self._admitted(asked) else {"ready": said["ready"]}
+        return _json(200 if said["ready"] else 503, shown)
 
-    def _started(self, _: Asked) -> Answer:
-        self._was_ready = self._was_ready or not self._pages.picture().reasons
+    async def _started(self, _: Asked) -> Answer:
+        self._was_ready = self._was_ready or not (await self._pages.glance()).reasons
         return _json(200 if self._was_ready else 503, {"started": self._was_ready})
 
-    def _metrics(self, asked: Asked) -> Answer:
-        kind, body = self._pages.metrics(asked.headers.get("accept", ""))
-        return Answer(200, kind, body)
+    async def _history(self) -> Answer:
+        return _json(200, await self._pages.history())
+
+    async def _stats(self) -> Answer:
+        return Answer(200, _TEXT, (await self._pages.stats()).encode())
+
+    async def _metrics(self, asked: Asked) -> Answer:
+        accept = asked.headers.get("accept", "")
+
+        async def make() -> Answer:
+            kind, body = await self._pages.metrics(accept)
+            return Answer(200, kind, body)
+
+        return await self._answers.get(f"{asked.path} {takes_openmetrics(accept)}", make)
 
 
-def _live(_: Asked) -> Answer:
+async def _live(_: Asked) -> Answer:
     """That there is an answer shows that the reactor turns."""
     return _json(200, {"live": True})
 
@@ -205,7 +186,7 @@ _KINDS = {
 }
 
 
-def _static(name: str, _: Asked) -> Answer:
+async def _static(name: str, _: Asked) -> Answer:
     return Answer(200, _KINDS[name.rpartition(".")[2]], _content(name))
 
 

@@ -25,8 +25,9 @@ Object = dict[str, Any]
 def health(picture: Picture) -> Object:
     """Whether the parts of the proxy work; what mail servers do is no part of it."""
     complaints = picture.process.complaints
+    reasons = picture.reasons or picture.troubles
     components = {
-        "sap-transp-proxy-tcp": _component("critical" if picture.reasons else "ok", picture.reasons),
+        "sap-transp-proxy-tcp": _component(_tcp(picture), reasons),
         "sap-transp-proxy-manager": _component("warning" if complaints else "ok", complaints),
     }
     return {"Status": _overall(each["Status"] for each in components.values()), "Components": components}
@@ -36,6 +37,12 @@ def resources(picture: Picture) -> Object:
     """Each destination of each tenant, as a custom resource would show it."""
     rows = [_resource(row, picture.process.config_since) for row in picture.rows]
     return {"Status": _overall("critical" if _fails(row) else "ok" for row in picture.rows), "CustomResources": rows}
+
+
+def _tcp(picture: Picture) -> str:
+    if picture.reasons:
+        return "critical"
+    return "warning" if picture.troubles else "ok"
 
 
 def _component(status: str, messages: tuple[str, ...]) -> Object:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from mailproxy.admin.recordings import recordings
-from mailproxy.admin.values import Explain, Picture, Process, Row
+from mailproxy.admin.values import Explain, Hand, Picture, Process, Row
 from mailproxy.observe.condition import Credential, Mishap, Peer, TLSFacts
 from mailproxy.observe.failures import Failed
 
@@ -30,8 +30,9 @@ def status(picture: Picture, explain: Explain, *, addresses: bool = False) -> Ob
 
 
 def readiness(picture: Picture) -> Object:
-    """Whether clients are welcome, and else why not."""
-    return {"ready": not picture.reasons, "reasons": list(picture.reasons)}
+    """Whether clients are welcome, and else why not; also of each worker, where there are several."""
+    crew = {"crew": [_hand(hand) for hand in picture.process.crew]} if picture.process.crew else {}
+    return {"ready": not picture.reasons, "reasons": list(picture.reasons), **crew}
 
 
 def moment(seconds: float | None) -> str | None:
@@ -50,7 +51,7 @@ def _process(picture: Picture) -> Object:
         "now": moment(process.now),
         "started": moment(process.started),
         "uptime_seconds": round(max(0.0, process.now - process.started)),
-        "workers": 1,
+        "workers": len(process.crew) or 1,
         "sessions": process.sessions,
         "max_sessions": process.max_sessions,
         "configuration": {
@@ -65,6 +66,19 @@ def _state(process: Process) -> str:
     if process.stopping:
         return "draining"
     return "running" if process.bound else "starting"
+
+
+def _hand(hand: Hand) -> Object:
+    return {
+        "seat": hand.seat,
+        "number": hand.number,
+        "pid": hand.pid,
+        "state": hand.work.value,
+        "since": moment(hand.since),
+        "sessions": hand.sessions,
+        "ready": hand.ready,
+        "reasons": list(hand.reasons),
+    }
 
 
 def _row(row: Row, explain: Explain) -> Object:

@@ -55,11 +55,9 @@ def check_trust(trust: TrustConfig) -> Iterator[Mistake]:
         yield ("trust", "platform"), "false leaves nobody to trust; name ca_files"
 
 
-def check_admin(admin: AdminConfig, workers: int, tables: Tables) -> Iterator[Mistake]:
-    """Nobody is to be told anything by mistake, or half of it."""
+def check_admin(admin: AdminConfig, tables: Tables) -> Iterator[Mistake]:
+    """Nobody is to be told anything by mistake."""
     path, endpoint = ("admin", "endpoint"), parse_endpoint(admin.endpoint)
-    if workers > 1:
-        yield ("admin",), "needs workers = 1: each worker would know of its own sessions alone"
     if endpoint.kind in ("ssl", "systemd"):
         yield path, f"{endpoint.kind}: is for mail; it may begin with tcp:, tcp6: or unix:"
         return

@@ -122,8 +122,8 @@ def _with_sound_trust(config: Config, judge: Judge) -> Config:
 
 
 def _with_sound_admin(config: Config, tables: Tables, judge: Judge) -> Config:
-    """The configuration, without an admin endpoint that would tell the wrong people, or the wrong thing."""
-    mistakes = [] if config.admin is None else [*check_admin(config.admin, config.workers, tables)]
+    """The configuration, without an admin endpoint that would tell the wrong people."""
+    mistakes = [] if config.admin is None else [*check_admin(config.admin, tables)]
     judge.mistakes += mistakes
     return evolve(config, admin=None) if mistakes else config
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from typing import Any
 
@@ -24,6 +24,8 @@ from twisted.python.failure import Failure
 from mailproxy.deadline import Deadline
 from mailproxy.ledger.record import note, timestamp
 from mailproxy.ledger.writer import Place, Writer
+from mailproxy.observe.histogram import Histogram
+from mailproxy.observe.observation import LedgerFigures
 
 MAX_WAITING_RECORDS = 10_000
 """Records that wait in memory until the file can be written again; those beyond it are only counted."""
@@ -42,6 +44,13 @@ ALARM_SECONDS = 60.0
 
 SYNC_SECONDS = 10.0
 """How long a disk has to take what was written; one that takes longer counts as failing."""
+
+_REASONS = {
+    errno.ENOSPC: "full",
+    errno.EDQUOT: "full",
+    errno.ETIMEDOUT: "slow",
+}
+"""What is wrong with the disk, as metrics call it; anything else is `other`."""
 
 _AT_A_TIME = 500
 """Records that had to wait, written in one go: about ten milliseconds."""
@@ -76,6 +85,7 @@ class Clerk:
     def __init__(self, settings: Settings, clock: Any, in_thread: InThread, now: Callable[[], float]) -> None:
         self._settings = settings
         self._in_thread = in_thread
+        self._clock = clock
         self.now = now
         self._writer = Writer(settings.place, now)
         self._retry, self._alarm = Deadline(clock), Deadline(clock)
@@ -88,6 +98,10 @@ class Clerk:
         """Whether the disk is at work; whether it will be, at the end of the interval."""
         self._dirty = False
         self._stopped: Deferred[None] | None = None
+        self._counted: Counter[str] = Counter()
+        """Records that were written and lost, and attempts that failed, by what was wrong."""
+        self._sync_seconds = Histogram()
+        self._sync_began = 0.0
         self.lost = 0
         """Records that there was no room for, in the file nor in memory, and of which no record tells yet."""
         self.problem: str | None = None
@@ -97,6 +111,23 @@ class Clerk:
     def waiting(self) -> int:
         """How many records wait in memory."""
         return len(self._waiting)
+
+    @property
+    def figures(self) -> LedgerFigures:
+        """What an operator sees of it."""
+        counted = self._counted
+        return LedgerFigures(
+            records=counted["records"],
+            waiting=self.waiting,
+            lost=counted["lost"],
+            full=counted["full"],
+            slow=counted["slow"],
+            other=counted["other"],
+            failing=int(self.problem is not None),
+            blocking=int(not self.open),
+            sessions=len(self._unsynced) + len(self._syncing),
+            sync_seconds=self._sync_seconds.copy(),
+        )
 
     @property
     def open(self) -> bool:
@@ -130,6 +161,7 @@ class Clerk:
             self._put_off(fields)
             self._failed(error)
             return None
+        self._counted["records"] += 1
         self._dirty = True
         try:
             self._writer.flush()
@@ -157,12 +189,14 @@ class Clerk:
         full = self.waiting >= MAX_WAITING_RECORDS or self._waiting_octets + len(fields) > MAX_WAITING_OCTETS
         if full or self.lost:
             self.lost += 1
+            self._counted["lost"] += 1
         else:
             self._waiting.append(fields)
             self._waiting_octets += len(fields)
 
     def _failed(self, error: OSError) -> None:
         """It is said once, and again and again; sessions that wait for the disk do not wait for this."""
+        self._counted[_REASONS.get(error.errno or 0, "other")] += 1
         if self.problem is None:
             self.problem = error.strerror or type(error).__name__
             _log.critical("the ledger cannot be written: {problem}", problem=self.problem)
@@ -198,6 +232,7 @@ class Clerk:
         for _ in range(min(most, self.waiting)):
             self._writer.append(self._waiting[0])
             self._waiting_octets -= len(self._waiting.popleft())
+            self._counted["records"] += 1
             self._dirty = True
         if self._waiting:
             return False
@@ -245,6 +280,7 @@ class Clerk:
         self._busy, self._dirty = True, False
         self._syncing, self._unsynced = self._unsynced, []
         self._patience.set(SYNC_SECONDS, self._too_slow)
+        self._sync_began = self._clock.seconds()
         self._in_thread(job).addCallbacks(self._synced, self._not_synced).addErrback(_crashed)
 
     def _too_slow(self) -> None:
@@ -254,6 +290,7 @@ class Clerk:
 
     def _synced(self, _: object) -> None:
         self._busy = False
+        self._sync_seconds.observe(self._clock.seconds() - self._sync_began)
         self._patience.clear()
         for durable in _all_of(self._syncing):
             durable.callback(None)

@@ -64,7 +64,8 @@ class Counters:
 
     `events` counts what sessions reported, `seen` in how many sessions a thing of `stats.STATISTICS` was the case.
     `turned_away` counts, by the limit that each has met, those whose outcome is `too_many_sessions`.  `replies` counts
-    what clients were told, by author, stage and class: `upstream.rcpt.5xx`.
+    what clients were told, by author, stage and class: `upstream.rcpt.5xx`.  `failures` counts what the operator was
+    told of with a cause and a remedy.
     """
 
     sessions: int = 0
@@ -76,6 +77,7 @@ class Counters:
     replies: Counter[str] = Factory(Counter)
     octets: Octets = Factory(Octets)
     durations: Durations = Factory(Durations)
+    failures: int = 0
 
     def add(self, other: Counters) -> None:
         """What another one has counted counts here, too."""
@@ -85,12 +87,18 @@ class Counters:
             getattr(self, name).update(getattr(other, name))
         self.octets.add(other.octets)
         self.durations.add(other.durations)
+        self.failures += other.failures
 
     def copy(self) -> Counters:
         """The same numbers, which stay as they are."""
         by_word = {name: Counter(getattr(self, name)) for name in BY_WORD}
         return Counters(
-            self.sessions, self.active, **by_word, octets=self.octets.copy(), durations=self.durations.copy()
+            self.sessions,
+            self.active,
+            **by_word,
+            octets=self.octets.copy(),
+            durations=self.durations.copy(),
+            failures=self.failures,
         )
 
     def began(self) -> None:

@@ -34,12 +34,9 @@ class Failures:
 
     def __init__(self) -> None:
         self._kept: dict[tuple[str, str], Failed] = {}
-        self.total = 0
-        """How many there were in all."""
 
     def note(self, now: float, session: str, outcome: str, text: str) -> None:
         """A session failed: the same as before is counted, anything else is kept beside it."""
-        self.total += 1
         text = text[:MAX_TEXT_CHARACTERS]
         before = self._kept.pop((outcome, text), None)
         if before is None:
@@ -51,8 +48,3 @@ class Failures:
     def latest(self) -> list[Failed]:
         """Those that are kept, the last one first."""
         return list(reversed(self._kept.values()))
-
-    @property
-    def last(self) -> float | None:
-        """When there was one."""
-        return next((each.last for each in reversed(self._kept.values())), None)

@@ -80,6 +80,20 @@ CACHE_HITS = Family("mailproxy_destination_cache_hits", "counter", SOURCE, "Ques
 CACHE_FETCHES = Family("mailproxy_destination_cache_fetches", "counter", SOURCE, "Questions that went to a service.")
 CACHE_FAILURES = Family("mailproxy_destination_cache_failures", "counter", SOURCE, "Those that brought nothing.")
 TOKEN_FETCH = Family("mailproxy_token_fetch_seconds", "histogram", SOURCE, "How long a token service took.")
+LEDGER_RECORDS = Family("mailproxy_ledger_records", "counter", (), "Records that were written.")
+LEDGER_WAITING = Family(
+    "mailproxy_ledger_records_waiting", "gauge", (), "Records in memory, because they cannot be written."
+)
+LEDGER_LOST = Family("mailproxy_ledger_records_lost", "counter", (), "Records that there was no room for.")
+LEDGER_FAILURES = Family("mailproxy_ledger_failures", "counter", ("reason",), "Attempts to write that failed.")
+LEDGER_FAILING = Family("mailproxy_ledger_failing", "gauge", (), "Ledgers that cannot be written.")
+LEDGER_BLOCKING = Family("mailproxy_ledger_blocking", "gauge", (), "Ledgers because of which nothing new begins.")
+LEDGER_SESSIONS = Family("mailproxy_ledger_sessions_waiting", "gauge", (), "Sessions that wait for the disk.")
+LEDGER_SYNC = Family(
+    "mailproxy_ledger_sync_seconds", "histogram", (), "How long the disk took to have what was written."
+)
+WORKERS = Family("mailproxy_workers", "gauge", ("state",), "Workers, by what they do.")
+WORKERS_ENDED = Family("mailproxy_workers_ended", "counter", (), "Workers that have ended without being told to.")
 LAG = Family("mailproxy_reactor_lag_seconds", "histogram", (), "By how much the process was late, once a second.")
 START_TIME = Family("mailproxy_start_time_seconds", "gauge", (), "When the process has started.")
 BUILD = Family("mailproxy_build_info", "gauge", ("version", "python", "twisted"), "Which versions run; always 1.")

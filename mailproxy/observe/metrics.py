@@ -2,43 +2,29 @@
 Metrics for Prometheus and whatever reads its formats: made when somebody asks, out of what is counted anyway.
 
 Nothing is kept here.  A session adds to plain numbers (`counters`), and only a scrape turns them into samples with
-names and labels, so that sessions do not pay for it.  It takes one or two milliseconds for a busy listener, and
-may be done in another thread, so that sessions do not wait for it: what goes on meanwhile is seen, or not.
+names and labels, so that sessions do not pay for it.  It goes listener by listener, which takes 0.25 ms for a busy one,
+and whoever serves sessions as well can see to them in between.  A thread would be no help: each time that it has to be
+waited for takes 5 ms.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
-
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from prometheus_client.metrics_core import Metric
-from prometheus_client.openmetrics import exposition as openmetrics
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
 from mailproxy.observe import families
+from mailproxy.observe.exposition import OPENMETRICS, PLAIN, Labels, Sheet
 from mailproxy.observe.families import Family
-from mailproxy.observe.histogram import SECONDS, Histogram
-from mailproxy.observe.observation import Observation, SourceFigures
+from mailproxy.observe.histogram import Histogram
+from mailproxy.observe.observation import CrewFigures, LedgerFigures, Observation, SourceFigures
 from mailproxy.observe.process import ProcessFigures, figures, versions
 
-OPENMETRICS = openmetrics.CONTENT_TYPE_LATEST
-PLAIN = CONTENT_TYPE_PLAIN_0_0_4
-
-Labels = Sequence[str]
 Sample = tuple[Family, Labels, "float | Histogram"]
-
-_KINDS: Mapping[str, Any] = {
-    "counter": CounterMetricFamily,
-    "gauge": GaugeMetricFamily,
-    "histogram": HistogramMetricFamily,
-}
+Exposition = tuple[str, bytes]
+"""The content type and the text."""
 
 
-def exposition(
-    observations: Iterable[Observation], accept: str = "", process: ProcessFigures = figures
-) -> tuple[str, bytes]:
+def exposition(observations: Iterable[Observation], accept: str = "", process: ProcessFigures = figures) -> Exposition:
     """
     All metrics as text, in OpenMetrics if the reader takes that, else in the format of Prometheus before it.
 
@@ -46,56 +32,84 @@ def exposition(
         observations: of all listeners.
         accept: the header of the request; versions and weights in it make no difference.
         process: what is known of the process.
-
-    Returns:
-        The content type and the text.
     """
-    collector = Collector(observations, process)
-    if any(part.split(";")[0].strip().lower() == "application/openmetrics-text" for part in accept.split(",")):
-        return OPENMETRICS, openmetrics.generate_latest(collector)
-    return PLAIN, generate_latest(collector)
+    portions = exposing(observations, accept, process)
+    while True:
+        try:
+            next(portions)
+        except StopIteration as done:
+            result: Exposition = done.value
+            return result
 
 
-class Collector:
-    """What prometheus_client wants to be given."""
+def exposing(
+    observations: Iterable[Observation], accept: str = "", process: ProcessFigures = figures
+) -> Generator[None, None, Exposition]:
+    """The same, with a stop behind each listener."""
+    kind = OPENMETRICS if takes_openmetrics(accept) else PLAIN
+    sheets: dict[str, Sheet] = {}
+    for portion in _portions(list(observations), process):
+        for family, labels, value in portion:
+            if family.name not in sheets:
+                sheets[family.name] = Sheet(family, kind)
+            sheets[family.name].add(labels, value)
+        yield
+    text = "".join(line for sheet in sheets.values() for line in sheet.lines)
+    return kind, (text + "# EOF\n" if kind == OPENMETRICS else text).encode()
 
-    def __init__(self, observations: Iterable[Observation], process: ProcessFigures = figures) -> None:
-        self._observations = list(observations)
-        self._process = process
 
-    def collect(self) -> Iterator[Metric]:
-        """Each metric with its samples; one that has none is left out."""
-        made: dict[Family, Any] = {}
-        for family, labels, value in self._samples():
-            if family not in made:
-                made[family] = _KINDS[family.kind](family.name, family.help, labels=family.labels)
-            if isinstance(value, Histogram):
-                made[family].add_metric(labels, _buckets(value), value.total)
-            else:
-                made[family].add_metric(labels, value)
-        yield from made.values()
+def takes_openmetrics(accept: str) -> bool:
+    """Whether a reader that accepts that gets OpenMetrics."""
+    return any(part.split(";")[0].strip().lower() == "application/openmetrics-text" for part in accept.split(","))
 
-    def _samples(self) -> Iterator[Sample]:
-        sources: dict[Labels, SourceFigures] = {}
-        for each, labels in zip(self._observations, _labels(self._observations), strict=True):
-            yield from _of_sessions(each, labels)
-            yield from _of_mail(each, labels)
-            yield from _of_state(each, labels)
-            source = None if each.state is None else each.state.source
-            if source is not None:
-                sources[source.service, source.tenant or ""] = source
-        for labels, source in sources.items():
-            yield from _of_source(source, labels)
-        yield from self._of_process()
 
-    def _of_process(self) -> Iterator[Sample]:
-        process = self._process
-        yield families.LAG, (), process.lag
-        yield families.START_TIME, (), process.started_at
-        yield families.BUILD, [versions()[name] for name in families.BUILD.labels], 1
-        if process.sap_names:
-            yield families.SAP_OPEN, (), sum(each.counters.active for each in self._observations)
-            yield families.SAP_TOTAL, (), sum(each.counters.sessions for each in self._observations)
+def _portions(observations: Sequence[Observation], process: ProcessFigures) -> Iterator[Iterator[Sample]]:
+    sources: dict[Labels, SourceFigures] = {}
+    for each, labels in zip(observations, _labels(observations), strict=True):
+        yield _of_listener(each, labels)
+        source = None if each.state is None else each.state.source
+        if source is not None:
+            sources[source.service, source.tenant or ""] = source
+    for labels, source in sources.items():
+        yield _of_source(source, labels)
+    yield _of_process(observations, process)
+
+
+def _of_listener(listener: Observation, labels: Labels) -> Iterator[Sample]:
+    yield from _of_sessions(listener, labels)
+    yield from _of_mail(listener, labels)
+    yield from _of_state(listener, labels)
+
+
+def _of_process(observations: Sequence[Observation], process: ProcessFigures) -> Iterator[Sample]:
+    if process.ledger is not None:
+        yield from _of_ledger(process.ledger)
+    if process.crew is not None:
+        yield from _of_crew(process.crew)
+    yield families.LAG, (), process.lag
+    yield families.START_TIME, (), process.started_at
+    yield families.BUILD, [versions()[name] for name in families.BUILD.labels], 1
+    if process.sap_names:
+        yield families.SAP_OPEN, (), sum(each.counters.active for each in observations)
+        yield families.SAP_TOTAL, (), sum(each.counters.sessions for each in observations)
+
+
+def _of_ledger(ledger: LedgerFigures) -> Iterator[Sample]:
+    yield families.LEDGER_RECORDS, (), ledger.records
+    yield families.LEDGER_WAITING, (), ledger.waiting
+    yield families.LEDGER_LOST, (), ledger.lost
+    for reason in ("full", "slow", "other"):
+        yield families.LEDGER_FAILURES, (reason,), getattr(ledger, reason)
+    yield families.LEDGER_FAILING, (), ledger.failing
+    yield families.LEDGER_BLOCKING, (), ledger.blocking
+    yield families.LEDGER_SESSIONS, (), ledger.sessions
+    if any(ledger.sync_seconds.counts):
+        yield families.LEDGER_SYNC, (), ledger.sync_seconds
+
+
+def _of_crew(crew: CrewFigures) -> Iterator[Sample]:
+    yield from _words(families.WORKERS, (), crew.states)
+    yield families.WORKERS_ENDED, (), crew.ended
 
 
 def _labels(observations: Sequence[Observation]) -> Iterator[Labels]:
@@ -189,12 +203,3 @@ def _of_source(source: SourceFigures, labels: Labels) -> Iterator[Sample]:
     yield families.CACHE_FAILURES, labels, source.cache.failures
     if any(source.token_seconds.counts):
         yield families.TOKEN_FETCH, labels, source.token_seconds
-
-
-def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
-    """Each range with all below it, as Prometheus has them."""
-    found, so_far = [], 0
-    for end, number in zip((*map(str, SECONDS), "+Inf"), histogram.counts, strict=True):
-        so_far += number
-        found.append((end, float(so_far)))
-    return found

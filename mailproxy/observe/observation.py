@@ -6,6 +6,8 @@ Whoever has a state fills in one of these values when he is asked; nothing in he
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import Factory, field, frozen
 
 from mailproxy.observe.counters import Counters
@@ -63,6 +65,39 @@ class SourceFigures:
     tenant: str | None
     cache: CacheFigures = CacheFigures()
     token_seconds: Histogram = Factory(Histogram)
+
+
+@frozen
+class LedgerFigures:
+    """
+    The audit ledger, now and since the start; of several processes, all of theirs together.
+
+    `records` were written, `waiting` are in memory because the file cannot be written, `lost` found no room there.
+    `full`, `slow` and `other` count attempts that failed, by what was wrong with the disk.  `failing` ledgers cannot be
+    written, and because of `blocking` ones nothing new begins.  `sessions` wait for the disk.  `sync_seconds` is how
+    long that took to have what was written.
+    """
+
+    records: int = 0
+    waiting: int = 0
+    lost: int = 0
+    full: int = 0
+    slow: int = 0
+    other: int = 0
+    failing: int = 0
+    blocking: int = 0
+    sessions: int = 0
+    sync_seconds: Histogram = Factory(Histogram)
+
+
+@frozen
+class CrewFigures:
+    """
+    Workers at this moment, by what they do, and how many have ended by themselves since the start.
+    """
+
+    states: Mapping[str, int]
+    ended: int = 0
 
 
 @frozen

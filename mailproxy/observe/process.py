@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 import twisted
 from mailproxy import __version__
 from mailproxy.observe.histogram import Histogram
+from mailproxy.observe.observation import CrewFigures, LedgerFigures
 
 LAG_SECONDS = 1.0
 """How often it is looked how late the reactor is."""
@@ -26,12 +27,14 @@ class ProcessFigures:
     Of one process, since its start.
 
     `lag` is by how much timers were late: for so long nobody was served.  `sap_names` is whether the metrics have the
-    names of SAP's Transparent Proxy, too.
+    names of SAP's Transparent Proxy, too.  `ledger` and `crew` are None where there is no ledger, or one process alone.
     """
 
     started_at: float = Factory(time.time)
     lag: Histogram = Factory(Histogram)
     sap_names: bool = False
+    ledger: LedgerFigures | None = None
+    crew: CrewFigures | None = None
 
 
 figures = ProcessFigures()

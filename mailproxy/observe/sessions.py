@@ -122,6 +122,7 @@ class ListenerLog:
 
     def note_failure(self, session: str, outcome: str, text: str) -> None:
         """A session of this number met a failure."""
+        self.counters.failures += 1
         self.failures.note(self.seconds(), session, outcome, text)
 
     def emit(self, level: LogLevel, text: str, *, log_event: str, **fields: object) -> None:

@@ -5,6 +5,7 @@ What listeners have counted, as part of a message.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -22,7 +23,10 @@ MAX_LISTENERS = 200
 MAX_WORDS = 500
 """Far more outcomes, or events, than there are."""
 
-_MAX_WORD = 100
+_WORD = re.compile(r"(?=.{1,100}\Z)[a-z0-9_-]+(\.[a-z0-9_-]+){0,2}")
+"""What is counted by word ends up in the text of statistics and metrics."""
+
+_DOTS_OF_A_REPLY = 2
 _MAX_NAME = 300
 _MAX_NUMBER = 1 << 63
 
@@ -40,6 +44,7 @@ def format_counts(counts: Counts) -> list[Any]:
                 *[getattr(counters, name) for name in BY_WORD],
                 list(attrs.astuple(counters.octets)),
                 [[each.counts, each.total] for each in attrs.astuple(counters.durations, recurse=False)],
+                counters.failures,
             ],
         ]
         for who, counters in counts.items()
@@ -77,17 +82,27 @@ def parse_identity(raw: object) -> Identity:
 
 
 def _counters(raw: object) -> Counters:
-    sessions, active, *by_word, octets, durations = as_list(raw, [4 + len(BY_WORD)])
+    sessions, active, *by_word, octets, durations, failures = as_list(raw, [5 + len(BY_WORD)])
+    words: dict[str, Any] = {name: _words(each) for name, each in zip(BY_WORD, by_word, strict=True)}
+    if any(word.count(".") != _DOTS_OF_A_REPLY for word in words["replies"]):
+        raise ValueError("a reply is counted without its author, stage or class")
     return Counters(
         as_number(sessions),
         as_number(active),
-        **{name: _words(words) for name, words in zip(BY_WORD, by_word, strict=True)},
+        **words,
         octets=Octets(*map(as_number, as_list(octets, [len(attrs.fields(Octets))]))),
-        durations=Durations(*map(_histogram, as_list(durations, [len(attrs.fields(Durations))]))),
+        durations=Durations(*map(parse_histogram, as_list(durations, [len(attrs.fields(Durations))]))),
+        failures=as_number(failures),
     )
 
 
-def _histogram(raw: object) -> Histogram:
+def parse_histogram(raw: object) -> Histogram:
+    """
+    How long things took.
+
+    Raises:
+        ValueError: it is something else.
+    """
     counts, total = as_list(raw, [2])
     if not isinstance(total, int | float) or isinstance(total, bool) or not 0 <= total < math.inf:
         raise ValueError("a sum of durations is no number")
@@ -95,7 +110,7 @@ def _histogram(raw: object) -> Histogram:
 
 
 def _words(raw: object) -> Counter[str]:
-    if not isinstance(raw, dict) or len(raw) > MAX_WORDS or any(len(word) > _MAX_WORD for word in raw):
+    if not isinstance(raw, dict) or len(raw) > MAX_WORDS or not all(map(_WORD.fullmatch, raw)):
         raise ValueError("counts are no words with numbers")
     return Counter({word: as_number(number) for word, number in raw.items()})
 

@@ -17,12 +17,13 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailproxy.admin.values import Hand, Work
 from mailproxy.backoff import Backoff
 from mailproxy.deadline import Deadline
 from mailproxy.drain import Pause
 from mailproxy.workers.board import Board
 from mailproxy.workers.frames import Message
-from mailproxy.workers.mate import Answer, Mate
+from mailproxy.workers.mate import LOOK_SECONDS, Answer, Look, Mate
 from mailproxy.workers.spawn import Spawn
 from mailproxy.workers.tally import Ledger
 
@@ -96,6 +97,8 @@ class Crew:
         self._give_up = give_up
         self._numbers = count(1)
         self._seats = [Seat(number, Backoff(random), Deadline(clock)) for number in range(size)]
+        self.ended = 0
+        """How many have ended without being told to."""
         self._ending = self._hurried = self._given_up = False
         self._wait = Pause(clock)
         self._last_moment = Deadline(clock)
@@ -111,6 +114,10 @@ class Crew:
     def _mates(self) -> list[Mate]:
         return [seat.mate for seat in self._seats if seat.mate is not None]
 
+    def hands(self) -> tuple[Hand, ...]:
+        """Who is there, and how it is with each."""
+        return tuple(self._hand(seat) for seat in self._seats)
+
     def start(self) -> None:
         """All of them start."""
         self._fill(self._seats)
@@ -119,6 +126,10 @@ class Crew:
         """All of them have done that, or have ended; fires with the problems, each once."""
         answers = await DeferredList([mate.ask(message) for mate in self.serving])
         return list(dict.fromkeys(problem for _, problems in answers for problem in problems or ()))
+
+    async def look(self, what: Look) -> None:
+        """All that serve have told that, or were asked in vain."""
+        await DeferredList([mate.look(what) for mate in self.serving])
 
     async def stop(self, seconds: float) -> None:
         """
@@ -144,6 +155,18 @@ class Crew:
             mate.tell({"do": "hurry"})
         self._last_moment.set(HURRY_SECONDS, lambda: self._kill("did not hurry"))
 
+    def _hand(self, seat: Seat) -> Hand:
+        mate, number = seat.mate, seat.number + 1
+        if mate is None:
+            return Hand(number, Work.ABSENT, reasons=("not running",))
+        if not mate.serves:
+            return Hand(number, Work.STARTING, mate.number, mate.pid, reasons=("starting",))
+        doing = self.ledger.doings.of(mate.number)
+        work, reasons = Work.SERVING, doing.reasons
+        if not mate.answers:
+            work, reasons = Work.SILENT, (f"has not answered within {LOOK_SECONDS:g} s",)
+        return Hand(number, work, mate.number, mate.pid, seat.served_since, doing.sessions, reasons)
+
     def _kill(self, why: str) -> None:
         for mate in self._mates:
             mate.kill(why)
@@ -158,7 +181,7 @@ class Crew:
         """A worker serves, or has failed to."""
         if self._ending:
             return
-        mate = seat.mate = Mate(self._clock, next(self._numbers), seat.number, self.ledger.report, self.ledger.note)
+        mate = seat.mate = Mate(self._clock, next(self._numbers), seat.number, self.ledger)
         seat.served_since = None
         mate.over.addCallback(self._ended, seat, mate)
         try:
@@ -188,6 +211,7 @@ class Crew:
             say = _log.info if how == "status 0" else _log.warn
             say("worker {number} has ended: {how}; sessions lost: {lost}", number=mate.number, how=how, lost=lost)
         else:
+            self.ended += 1
             pause = self._pause(seat)
             words = "worker {number} has ended: {how}; sessions lost: {lost}; another one starts in {pause} s"
             _log.error(words, number=mate.number, how=how, lost=lost, pause=f"{pause:.1f}")

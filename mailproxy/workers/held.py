@@ -42,6 +42,11 @@ class Held:
         self._port: Any = None
 
     @property
+    def is_open(self) -> bool:
+        """Whether clients can connect."""
+        return self._port is not None
+
+    @property
     def descriptor(self) -> int:
         """Of the socket, which is open."""
         number: int = self._port.fileno()

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import signal
 from collections import deque
-from collections.abc import Callable
 from contextlib import suppress
+from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessExitedAlready, ProcessTerminated
@@ -18,12 +18,17 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from mailproxy.admin.values import Report
 from mailproxy.deadline import Deadline
 from mailproxy.observe.text import printable
+from mailproxy.recipes import Identity
 from mailproxy.workers.channel import Channel
 from mailproxy.workers.counts import Counts, parse_counts
+from mailproxy.workers.doings import Doing
 from mailproxy.workers.frames import Message
+from mailproxy.workers.joined import MAX_REPORTED, Reports, parse_reports
 from mailproxy.workers.states import MAX_STATES, States, parse_states
+from mailproxy.workers.values import parse_value
 
 ANSWER_SECONDS = 60.0
 """How long a worker has for anything that it is asked; a start takes about one second."""
@@ -36,10 +41,41 @@ _LOOK_SECONDS = 1.0
 MAX_PROBLEMS = 10_000
 _MAX_PROBLEM = 2000
 
+LOOK_SECONDS = 0.5
+"""How long a worker has to tell what it knows; whoever probes us waits a second."""
+
+
+class Look(Enum):
+    """What a worker may be asked to tell."""
+
+    DOING = "doing"
+    """What it is doing as a whole."""
+    FIGURES = "figures"
+    """That, and what it has counted."""
+    REPORTS = "reports"
+    """That, and how every listener is doing."""
+
+
 Answer = list[str] | None
 """The problems that there were; None when the worker has ended before it answered."""
 
 _log = Logger(namespace="mailproxy.workers")
+
+
+class Records(Protocol):
+    """Where it is written down what workers tell, each by its number."""
+
+    def report(self, worker: int, counts: Counts) -> None:
+        """What its listeners have counted."""
+
+    def note(self, worker: int, states: States) -> None:
+        """How things are there."""
+
+    def tell(self, worker: int, doing: Doing) -> None:
+        """What it is doing as a whole."""
+
+    def describe(self, worker: int, reports: Reports) -> None:
+        """How its listeners are doing."""
 
 
 class Mate(ProcessProtocol):
@@ -50,20 +86,12 @@ class Mate(ProcessProtocol):
         clock: bounds its answers.
         number: its own; no other worker has or had it.
         seat: what it fills; another worker may have done so before.
-        counted: called with what its listeners have counted.
-        stated: called with how they are.
+        records: what it tells goes there.
     """
 
     transport: Any
 
-    def __init__(
-        self,
-        clock: IReactorTime,
-        number: int,
-        seat: int,
-        counted: Callable[[int, Counts], object],
-        stated: Callable[[int, States], object],
-    ) -> None:
+    def __init__(self, clock: IReactorTime, number: int, seat: int, records: Records) -> None:
         self.number = number
         self.seat = seat
         self.channel = Channel(self._heard, self._lost, sockets=False)
@@ -71,10 +99,14 @@ class Mate(ProcessProtocol):
         """Whether it has started and not ended; whoever starts it says so."""
         self.over: Deferred[str] = Deferred()
         """Fires when its process is gone, with how it ended."""
+        self.answers = True
+        """Whether it told what it knew, when it was last asked to."""
         self._clock = clock
-        self._counted = counted
-        self._stated = stated
+        self._records = records
         self._asked: deque[tuple[Deferred[Answer], Deadline]] = deque()
+        self._looking: dict[Look, list[Deferred[None]]] = {}
+        """Who waits for what; nobody maybe, but it was asked and has not answered."""
+        self._reports: dict[Identity, Report] = {}
         self._silent = 0
         self._look = Deadline(clock)
 
@@ -94,6 +126,21 @@ class Mate(ProcessProtocol):
         self._asked.append((answer, deadline))
         self.channel.say(message)
         return answer
+
+    def look(self, what: Look) -> Deferred[None]:
+        """It has told that, or has ended, or has not told it in time."""
+        done: Deferred[None] = Deferred()
+        if self.over.called:
+            done.callback(None)
+            return done
+        deadline = Deadline(self._clock)
+        deadline.set(LOOK_SECONDS, partial(self._missed, what, done))
+        done.addBoth(lambda _: deadline.clear())
+        was_asked = what in self._looking
+        self._looking.setdefault(what, []).append(done)
+        if not was_asked:
+            self.channel.say({"do": "look", "at": what.value})
+        return done
 
     def tell(self, message: Message, opened: int | None = None) -> None:
         """It hears that, and has the open file, which stays open until it has answered a question behind this."""
@@ -121,19 +168,47 @@ class Mate(ProcessProtocol):
         self.channel.close()
         while self._asked:
             self._answered(None)
+        for what in list(self._looking):
+            self._looked(what)
         self.over.callback(how)
 
     def _heard(self, message: Message) -> None:
         self._silent = 0
         match message:
+            case {"doing": raw}:
+                self._records.tell(self.number, parse_value(Doing, raw))
             case {"counts": raw}:
-                self._counted(self.number, parse_counts(raw))
+                self._records.report(self.number, parse_counts(raw))
             case {"states": raw}:
-                self._stated(self.number, parse_states(raw, MAX_STATES))
+                self._records.note(self.number, parse_states(raw, MAX_STATES))
+            case {"reports": raw}:
+                self._describe(parse_reports(raw))
+            case {"looked": raw}:
+                self._looked(Look(raw))
+                self.answers = True
             case {"answer": raw} if self._asked:
                 self._answered(_problems(raw))
             case _:
                 raise ValueError("a worker says what makes no sense")
+
+    def _describe(self, reports: Reports) -> None:
+        """The reports come in portions, and are all there when it has looked."""
+        self._reports |= reports
+        if len(self._reports) > MAX_REPORTED:
+            raise ValueError("a worker tells of too many listeners")
+
+    def _looked(self, what: Look) -> None:
+        if what is Look.REPORTS:
+            self._records.describe(self.number, self._reports)
+            self._reports = {}
+        for done in self._looking.pop(what, []):
+            done.callback(None)
+
+    def _missed(self, what: Look, done: Deferred[None]) -> None:
+        """Whoever asks from now on does not ask it again, but waits for what was asked already."""
+        self._looking[what].remove(done)
+        self.answers = False
+        done.callback(None)
 
     def _answered(self, answer: Answer) -> None:
         waiting, deadline = self._asked.popleft()

@@ -14,6 +14,7 @@ from mailproxy.observe.histogram import SECONDS, Histogram
 from mailproxy.observe.observation import CacheFigures, HoldOffFigures, PoolFigures, SourceFigures, State
 from mailproxy.recipes import Identity
 from mailproxy.workers.counts import as_list, as_number, format_identity, parse_identity
+from mailproxy.workers.doings import summed
 
 MAX_STATES = 1000
 """Of so many listeners a worker tells at most how they are; one takes about 300 octets of the message."""
@@ -43,27 +44,43 @@ def together(states: Iterable[State]) -> State | None:
     if not known:
         return None
     return State(
-        pool=_sum(PoolFigures, [each.pool for each in known]),
+        pool=summed([each.pool for each in known]),
         hold_off=HoldOffFigures(
             server=any(each.hold_off.server for each in known), login=any(each.hold_off.login for each in known)
         ),
-        source=_sources([each.source for each in known if each.source is not None]),
+        source=sources_together(each.source for each in known if each.source is not None),
         certificate_expires_at=_first(each.certificate_expires_at for each in known),
         token_expires_at=_first(each.token_expires_at for each in known),
     )
 
 
-def _sources(known: list[SourceFigures]) -> SourceFigures | None:
+def sources_together(sources: Iterable[SourceFigures]) -> SourceFigures | None:
+    """What these are in all, of the same place in several processes; None where there is none."""
+    known = list(sources)
     if not known:
         return None
-    seconds = Histogram()
-    for each in known:
-        seconds.add(each.token_seconds)
-    return attrs.evolve(known[0], cache=_sum(CacheFigures, [each.cache for each in known]), token_seconds=seconds)
+    cache, seconds = summed([each.cache for each in known]), summed([each.token_seconds for each in known])
+    return attrs.evolve(known[0], cache=cache, token_seconds=seconds)
 
 
-def _sum(kind: Any, values: Iterable[Any]) -> Any:
-    return kind(*map(sum, zip(*map(attrs.astuple, values), strict=True)))
+def lasting(state: State) -> State:
+    """What was counted, and stays so when the process is gone."""
+    source = state.source
+    return State(
+        pool=attrs.evolve(state.pool, resting=0, in_use=0, opening=0, waiting=0),
+        source=None if source is None else attrs.evolve(source, cache=attrs.evolve(source.cache, entries=0)),
+    )
+
+
+def has_begun_anew(before: State, now: State) -> bool:
+    """Whether something counts from 0 again: a reload has put something new in its place."""
+    return any(one > other for one, other in zip(_counted(before), _counted(now), strict=True))
+
+
+def _counted(state: State) -> list[int]:
+    source = state.source or SourceFigures("", None)
+    cache = source.cache
+    return [state.pool.made, state.pool.reused, cache.hits, cache.fetches, cache.failures]
 
 
 def _first(times: Iterable[float | None]) -> float | None:
@@ -92,8 +109,8 @@ def _parse(raw: object) -> State:
         PoolFigures(*_numbers(pool, len(attrs.fields(PoolFigures)))),
         HoldOffFigures(server=server is True, login=login is True),
         None if source is None else _parse_source(source),
-        None if certificate is None else _real(certificate),
-        None if token is None else _real(token),
+        None if certificate is None else _time(certificate),
+        None if token is None else _time(token),
     )
 
 
@@ -107,6 +124,13 @@ def _parse_source(raw: object) -> SourceFigures:
 
 def _numbers(raw: object, length: int) -> list[int]:
     return [as_number(each) for each in as_list(raw, [length])]
+
+
+def _time(raw: object) -> float:
+    """One may be before 1970: certificates say what they like."""
+    if not isinstance(raw, int | float) or isinstance(raw, bool) or not math.isfinite(raw):
+        raise ValueError("a time is no number")
+    return float(raw)
 
 
 def _real(raw: object) -> float:

@@ -14,6 +14,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.logger import Logger
 
+from mailproxy.admin.endpoint import Admin
 from mailproxy.checks import problems_for_start
 from mailproxy.config import Config
 from mailproxy.drain import Pause
@@ -21,14 +22,16 @@ from mailproxy.errors import ConfigError
 from mailproxy.inherited import endpoint_of
 from mailproxy.observe.counters import Counters
 from mailproxy.observe.observation import Observation
+from mailproxy.overview import learn
 from mailproxy.recipes import Identity, Order, orders
 from mailproxy.reload import Difference
-from mailproxy.service import FAREWELL_SECONDS, own_names, problems_of_change
+from mailproxy.service import CLOSE_PORT_SECONDS, FAREWELL_SECONDS, admin_where, own_names, problems_of_change
 from mailproxy.tls import ListenerTLS
 from mailproxy.workers.board import Board
 from mailproxy.workers.crew import Crew
 from mailproxy.workers.exchange import Exchange, hand_over
 from mailproxy.workers.held import Held
+from mailproxy.workers.lookout import Lookout
 from mailproxy.workers.mate import Answer, Mate
 from mailproxy.workers.spawn import Spawn, spawner
 from mailproxy.workers.tally import LOST, Ledger
@@ -89,7 +92,9 @@ class Supervisor(Service):
             raise ConfigError(problems)
         self.config = config
         """What is in use."""
+        self.config_since: float = reactor.seconds()
         self.complaints: Sequence[str] = ()
+        """What keeps the configuration file, as it is now, from being used."""
         self._reactor = reactor
         self.listeners = [self._hold(order) for order in orders(config, own_names())]
         self._one_at_a_time = DeferredLock()
@@ -104,12 +109,16 @@ class Supervisor(Service):
             give_up=give_up,
         )
         self._pause = Pause(reactor)
-        self._stopping = False
+        self.bound = self.stopping = False
+        if config.admin is not None:
+            learn()
+        lookout = Lookout(self, self._crew, reactor)
+        self._admin = Admin(reactor, lookout.pages(), lookout.history, endpoint_of)
 
     @property
     def ready(self) -> bool:
         """Whether clients are welcome: workers serve, and the end has not begun."""
-        return bool(self._crew.serving) and not self._stopping
+        return bool(self._crew.serving) and not self.stopping
 
     def counters(self) -> dict[Identity, Counters]:
         """What the listeners have counted in all workers, those included that are gone."""
@@ -126,10 +135,12 @@ class Supervisor(Service):
         whole.
         """
         problems = [problem for held in self.listeners if (problem := held.listen()) is not None]
+        problems += self._admin.start(self.config.admin, admin_where(self.config))
         for problem in problems:
             _log.critical("{problem}", problem=problem)
         if problems:
             raise SystemExit(1)
+        self.bound = True
 
     def startService(self) -> None:
         """The workers start as soon as the reactor runs."""
@@ -147,7 +158,7 @@ class Supervisor(Service):
     def stopService(self) -> Deferred[None]:
         """Nobody new comes in, every session ends in good order, or else at its deadline, and then every worker."""
         super().stopService()
-        self._stopping = True
+        self.stopping = True
         return self._one_at_a_time.run(lambda: Deferred.fromCoroutine(self._stop()))
 
     def hurry(self) -> None:
@@ -156,7 +167,7 @@ class Supervisor(Service):
         self._crew.hurry()
 
     async def _reload(self, config: Config) -> list[str]:
-        if self._stopping:
+        if self.stopping:
             return ["mailproxy is being stopped"]
         problems = problems_of_change(self.config, config) or problems_for_start(config, self._reactor, ListenerTLS)
         if problems:
@@ -164,14 +175,29 @@ class Supervisor(Service):
         wanted = orders(config, own_names())
         difference = Difference.between(self.listeners, wanted)
         exchange = Exchange(difference, self._hold, self._crew)
-        problems = await exchange.prepare(config)
+        problems = await self._admin.prepare(config.admin, admin_where(config))
+        if not problems:
+            problems = await self._prepared(exchange, config)
         if problems:
             return problems
         await exchange.commit()
+        self._admin.commit()
+        self.config_since = self._reactor.seconds()
         self.config, self.listeners = config, exchange.listeners(wanted)
         self._crew.ledger.keep({order.recipe.identity for order in wanted})
         _log.info("configuration {path} is in use; listeners: {what}", path=str(config.path), what=str(difference))
         return []
+
+    async def _prepared(self, exchange: Exchange, config: Config) -> list[str]:
+        """Everybody could change over; else why not, and then all is as before, the admin endpoint included."""
+        try:
+            problems = await exchange.prepare(config)
+        except BaseException:
+            await self._admin.undo()
+            raise
+        if problems:
+            await self._admin.undo()
+        return problems
 
     async def _stop(self) -> None:
         """
@@ -188,6 +214,7 @@ class Supervisor(Service):
         total = self._crew.ledger.total()
         words = "all workers have ended; sessions served: {count}, lost with a worker: {lost}"
         _log.info(words, count=total.sessions, lost=total.outcomes[LOST])
+        await Pause(self._reactor).wait(CLOSE_PORT_SECONDS, self._admin.close())
 
     def _brief(self, mate: Mate) -> Deferred[Answer]:
         for held in self.listeners:

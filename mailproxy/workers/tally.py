@@ -7,11 +7,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 
+from mailproxy.admin.values import Report
 from mailproxy.observe.counters import Counters
 from mailproxy.observe.observation import State
 from mailproxy.recipes import Identity
+from mailproxy.workers.conditions import Conditions
 from mailproxy.workers.counts import MAX_LISTENERS, Counts
-from mailproxy.workers.states import States, together
+from mailproxy.workers.doings import Doing, Doings
+from mailproxy.workers.joined import Reports
+from mailproxy.workers.states import States
 
 LOST = "worker_lost"
 """The outcome of sessions whose worker died before it could tell theirs."""
@@ -63,11 +67,14 @@ class Ledger:
     """
     The counts of all workers; each listener's `sessions == active + sum(outcomes.values())`, as with one process.
 
-    Also how things are in those that live.
+    Also how things are in those that live.  What was counted stays when a worker is gone, so that no count goes down.
     """
 
     def __init__(self) -> None:
-        self._states: dict[int, States] = {}
+        self.doings = Doings()
+        """What workers do as a whole."""
+        self._conditions = Conditions()
+        self._reports: dict[int, Reports] = {}
         self._alive: dict[int, dict[Identity, Counters]] = {}
         self._dead: dict[Identity, Counters] = {}
 
@@ -77,15 +84,29 @@ class Ledger:
 
     def note(self, worker: int, states: States) -> None:
         """A worker has told how its listeners are; of any other it has none any more."""
-        self._states[worker] = states
+        self._conditions.note(worker, states)
+
+    def tell(self, worker: int, doing: Doing) -> None:
+        """A worker has told what it is doing as a whole."""
+        self.doings.tell(worker, doing)
+
+    def describe(self, worker: int, reports: Reports) -> None:
+        """A worker has told how its listeners are doing."""
+        self._reports[worker] = reports
 
     def state(self, who: Identity) -> State | None:
         """How a listener is in all workers together; None where none has told."""
-        return together(states[who] for states in self._states.values() if who in states)
+        return self._conditions.of(who)
+
+    def reports(self, who: Identity) -> list[Report]:
+        """How a listener is doing in each worker that has told of it."""
+        return [reports[who] for reports in self._reports.values() if who in reports]
 
     def close(self, worker: int) -> int:
         """The worker is dead, and what it has counted stays; how many sessions it took along."""
-        self._states.pop(worker, None)
+        self._conditions.close(worker)
+        self._reports.pop(worker, None)
+        self.doings.close(worker)
         lost = 0
         for who, counters in self._alive.pop(worker, {}).items():
             lost += counters.active
@@ -114,6 +135,7 @@ class Ledger:
         for counts in (self._dead, *self._alive.values()):
             for who in gone:
                 counts.pop(who, None)
+        self._conditions.keep(present)
 
 
 def _lose(counters: Counters) -> None:

@@ -2,7 +2,8 @@
 A worker: the whole proxy in a process of its own, at sockets that the supervisor has opened.
 
 It does what it is told, in that order: `start`, and from then on `prepare` with `commit` or `undo`, `leave`, `drain`.
-Each of these, but for the last one, is answered once, with the problems that were met.  `hurry` comes in between.
+Each of these, but for the last one, is answered once, with the problems that were met.  `hurry` and `look` come in
+between.
 
 Once a second it tells what its listeners have counted; that it says something at all, shows that it lives.  It ends
 when it is told to, or when the supervisor is gone: in either case as a single process does, with time for its sessions.
@@ -24,18 +25,24 @@ from mailproxy.errors import ConfigError
 from mailproxy.listeners import Listener
 from mailproxy.observe.counters import Counters
 from mailproxy.observe.observation import State
+from mailproxy.observe.process import LagMeter, figures
+from mailproxy.overview import report_of
 from mailproxy.process import follow, forget_threads, spare_the_collector, wait_for_no_thread
 from mailproxy.recipes import Identity
 from mailproxy.service import Endpoints, Proxy, make_service
 from mailproxy.workers.board import Board
 from mailproxy.workers.channel import Channel
 from mailproxy.workers.counts import format_counts
+from mailproxy.workers.doings import MAX_REASONS, Doing
 from mailproxy.workers.frames import Message
 from mailproxy.workers.handed import Handed
+from mailproxy.workers.joined import Reports, portions
+from mailproxy.workers.mate import Look
 from mailproxy.workers.places import place_of
 from mailproxy.workers.share import share_of
 from mailproxy.workers.states import MAX_STATES, States, format_states
 from mailproxy.workers.tally import Tally
+from mailproxy.workers.values import format_value
 
 REPORT_SECONDS = 1.0
 """How often it tells what it has counted."""
@@ -79,6 +86,7 @@ class Worker:
         self.channel = Channel(self._heard, self._lost, sockets=True)
         """To the supervisor."""
         self._goodbye = Deadline(reactor)
+        self._lag = LagMeter(reactor, figures.lag)
         self.status = 0
         """With what the process ends."""
 
@@ -89,6 +97,8 @@ class Worker:
                 self._sockets.put(message["place"], self.channel.take_socket(), outlives=message["outlives"])
             case "hurry":
                 self._hurry()
+            case "look":
+                self._look(Look(message["at"]))
             case "drain":
                 self._in_turn(self._end)
             case _:
@@ -143,6 +153,7 @@ class Worker:
             return problems
         proxy.startService()
         self._proxy = proxy
+        self._lag.start()
         self._follow()
         self._report()
         spare_the_collector()
@@ -202,6 +213,7 @@ class Worker:
 
     def _exit(self) -> None:
         self._goodbye.clear()
+        self._lag.stop()
         forget_threads(self._reactor)
         self._reactor.stop()
 
@@ -227,8 +239,20 @@ class Worker:
     def _is_ahead(self) -> bool:
         return self._board.is_ahead(self._seat, self._running.sessions)
 
+    def _look(self, what: Look) -> None:
+        """Somebody asks how it goes, and hears it at once, whatever is going on."""
+        if what is Look.DOING:
+            self._tell_doing()
+        else:
+            self._tell()
+        if what is Look.REPORTS:
+            for portion in portions(self._reports()):
+                self.channel.say({"reports": portion})
+        self.channel.say({"looked": what.value})
+
     def _tell(self) -> None:
-        for portion in [*self._tally.news()] or [{}]:
+        self._tell_doing()
+        for portion in self._tally.news():
             self.channel.say({"counts": format_counts(portion)})
         listeners = [] if self._proxy is None else self._proxy.listeners
         states = dict(map(_state, listeners[:MAX_STATES]))
@@ -236,11 +260,25 @@ class Worker:
             self._told = states
             self.channel.say({"states": format_states(states)})
 
+    def _tell_doing(self) -> None:
+        self.channel.say({"doing": format_value(Doing() if self._proxy is None else _doing(self._proxy))})
+
+    def _reports(self) -> Reports:
+        now = self._reactor.seconds()
+        listeners = [] if self._proxy is None else self._proxy.listeners
+        return {listener.order.recipe.identity: report_of(listener, now) for listener in listeners}
+
     def _crashed(self, failure: Failure) -> None:
         """A mistake of ours: another worker takes this one's place."""
         _log.failure("internal error in a worker", failure)
         self.status = 1
         self._stop()
+
+
+def _doing(proxy: Proxy) -> Doing:
+    closed = [f"{listener.order.label}: not listening" for listener in proxy.listeners if not listener.is_open]
+    reasons = closed if proxy.unrecorded is None else [proxy.unrecorded, *closed]
+    return Doing(proxy.sessions, proxy.max_sessions, tuple(reasons[:MAX_REASONS]), figures.lag, proxy.recording)
 
 
 def _state(listener: Listener) -> tuple[Identity, State]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from attrs import evolve
 
+from mailproxy.admin.desk import Pages
 from mailproxy.admin.history import MAX_SAMPLES, SAMPLE_SECONDS
 from mailproxy.admin.status import moment
-from mailproxy.admin.values import Advice, Picture, Process, Row
+from mailproxy.admin.values import Advice, Hand, Picture, Process, Row, Work
 from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.observe.condition import Condition, Credential, Mishap, Peer, TLSFacts, judge
 from mailproxy.observe.failures import Failed
@@ -147,6 +148,17 @@ def draining():
     return Picture(evolve(PROCESS, stopping=True), healthy().rows)
 
 
+def crew():
+    """Several processes: one serves, one hangs, one is gone, and one begins."""
+    hands = (
+        Hand(1, Work.SERVING, 1, 4711, NOW - 3 * DAY, 4),
+        Hand(2, Work.SILENT, 5, 4712, NOW - 900, 3, ("has not answered within 0.5 s",)),
+        Hand(3, Work.ABSENT, reasons=("not running",)),
+        Hand(4, Work.STARTING, 7, 4714, reasons=("starting",)),
+    )
+    return Picture(evolve(PROCESS, crew=hands), healthy().rows)
+
+
 def crowd():
     """200 destinations, of which a few have trouble."""
     rows = []
@@ -183,9 +195,28 @@ SCENES = {
     "degraded": degraded,
     "empty": empty,
     "draining": draining,
+    "crew": crew,
     "crowd": crowd,
     "hostile": hostile,
 }
+
+
+def pages(look, stats=lambda: "", metrics=lambda accept: ("text/plain", b"")):
+    """Where a desk gets its answers: out of the picture that one has who looks."""
+
+    async def picture():
+        return look()
+
+    async def said():
+        return stats()
+
+    async def measured(accept):
+        return metrics(accept)
+
+    async def hour():
+        return history(look())
+
+    return Pages(picture, picture, hour, said, measured, explain)
 
 
 def history(picture):

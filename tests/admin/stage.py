@@ -16,11 +16,12 @@ from pathlib import Path
 from twisted.internet import reactor
 from twisted.internet.endpoints import TCP4ServerEndpoint
 
+from mailproxy.admin.answers import Answer
 from mailproxy.admin.channel import Door
-from mailproxy.admin.desk import Answer, Asked, Desk, Pages
+from mailproxy.admin.desk import Asked, Desk
 from mailproxy.admin.guard import Guard
 from mailproxy.admin.values import Picture
-from tests.admin.scenes import SCENES, explain, history
+from tests.admin.scenes import SCENES, pages
 from tests.support.ports import free_port
 from tests.support.programs import Daemon
 from tests.support.tools import CHECKOUT
@@ -33,19 +34,18 @@ class Stage(Desk):
 
     def __init__(self, scene: str, token: Callable[[], str] | None) -> None:
         self.scene = scene
-        pages = Pages(self._picture, lambda: history(self._picture()), str, lambda _: ("text/plain", b""), explain)
-        super().__init__(pages, Guard((), token), reactor.seconds)
+        super().__init__(pages(self._picture), Guard((), token), reactor.seconds)
 
     def _picture(self) -> Picture:
         return SCENES[self.scene]()
 
-    def answer(self, asked: Asked) -> Answer:
+    async def answer(self, asked: Asked) -> Answer:
         """As the desk; the picture changes on demand."""
         name = asked.path.removeprefix("/scene/")
         if name in SCENES:
             self.scene = name
             return Answer(200, "text/plain", b"")
-        return super().answer(asked)
+        return await super().answer(asked)
 
 
 @contextmanager

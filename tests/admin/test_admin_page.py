@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from mailproxy.admin import channel, desk, history, sap, status
+from mailproxy.admin import answers, channel, history, sap, status
 from mailproxy.admin.recordings import MAX_RECORDINGS_SHOWN
+from mailproxy.admin.values import Work
 from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.doctor.table import known_answers
 from mailproxy.flight.flights import MAX_FLIGHTS
@@ -62,7 +63,9 @@ def test_every_path_stands_there_once_with_whether_it_needs_a_token():
 def test_every_field_of_the_status_stands_there_once():
     pictures = (scenes.degraded(), scenes.crowd())
     said = set().union(*(flat(status.status(picture, scenes.explain) | {"recordings": []}) for picture in pictures))
-    assert fields("`/status`") == said
+    assert fields("`/status`") - {"crew[]"} == said
+    crew = flat(status.status(scenes.crew(), scenes.explain) | {"recordings": []})
+    assert {name for name in crew - said if not name.startswith("crew[].")} <= {"failures[]"}, "these stand at /ready"
 
 
 def test_every_field_and_every_event_of_a_recording_does():
@@ -84,7 +87,7 @@ def test_the_numbers_of_recordings_stand_there():
 
 
 def test_every_field_of_the_other_answers_too():
-    assert fields("`/ready`") == flat(status.readiness(scenes.draining()))
+    assert fields("`/ready`") == flat(status.readiness(scenes.crew()))
     said = scenes.history(scenes.healthy()) | {"listeners": {"LABEL": history._Ring().series()}}
     assert fields("`/history`") == flat(said)
 
@@ -98,6 +101,11 @@ def test_every_field_of_saps_shapes_too():
 def test_every_state_stands_there():
     states = unique(span(row["State"]) for row in ADMIN.table("State", "When"))
     assert states == {state.value for state in condition.State}
+
+
+def test_everything_that_a_worker_may_do_stands_there():
+    (row,) = [row for row in ADMIN.table("Field", "What it is") if row["Field"] == "`crew[].state`"]
+    assert set(spans(row["What it is"])) == {work.value for work in Work}
 
 
 def test_every_side_stands_there():
@@ -118,7 +126,7 @@ def test_every_side_stands_there():
         f"{condition.CERTIFICATE_SECONDS / 86_400:g} days",
         f"The length of a step: {history.SAMPLE_SECONDS:g}",
         f"{history.MAX_SAMPLES} steps at most",
-        f"{desk.MOST_KEEP_SECONDS:g} s old at most",
+        f"{answers.MOST_KEEP_SECONDS:g} s old at most",
     ],
 )
 def test_every_bound_is_the_codes(words):

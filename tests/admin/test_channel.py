@@ -7,7 +7,9 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.defer import Deferred
 
+from mailproxy.admin.answers import Answer
 from mailproxy.admin.channel import (
     CONNECTION_SECONDS,
     MAX_CONNECTIONS,
@@ -16,14 +18,10 @@ from mailproxy.admin.channel import (
     MAX_LINE_OCTETS,
     Door,
 )
-from mailproxy.admin.desk import HEADERS, Desk, Pages
+from mailproxy.admin.desk import HEADERS, Desk
 from mailproxy.admin.guard import Guard
-from tests.admin.scenes import crowd, explain, healthy, history
+from tests.admin.scenes import crowd, healthy, pages
 from tests.support.transports import Network
-
-
-def _no_metrics(accept):
-    return "text/plain", b""
 
 
 class Port:
@@ -32,9 +30,9 @@ class Port:
     def __init__(self, picture=None):
         self.network = Network()
         self.picture = picture or healthy()
-        pages = Pages(lambda: self.picture, lambda: history(self.picture), self._stats, _no_metrics, explain)
-        self.door = Door(Desk(pages, Guard((), None), self.network.clock.seconds), self.network.clock)
         self.stats = ""
+        self.desk = Desk(pages(lambda: self.picture, self._stats), Guard((), None), self.network.clock.seconds)
+        self.door = Door(self.desk, self.network.clock)
 
     def _stats(self):
         if isinstance(self.stats, Exception):
@@ -175,6 +173,38 @@ def test_a_question_that_is_not_complete_in_time_ends(port, octets):
     assert port.say(client, b"x") == b""
     port.network.advance(0.5)
     assert client.over
+
+
+def slow(port):
+    """Answers of this port take as long as one wants; the last one."""
+    waiting = []
+
+    async def answer(_):
+        waiting.append(Deferred())
+        return await waiting[-1]
+
+    port.desk.answer = answer
+    return waiting
+
+
+def test_an_answer_may_take_a_while(port):
+    waiting, client = slow(port), port.connect()
+    assert port.say(client, get("/status")) == b""
+    waiting[0].callback(Answer(200, "text/plain", b"late"))
+    port.network.settle()
+    assert parsed(client.hear())[::2] == (200, b"late")
+
+
+def test_an_answer_for_somebody_who_is_gone_goes_nowhere(port):
+    waiting, client, other = slow(port), port.connect(), port.connect()
+    port.say(client, get("/status"))
+    client.close()
+    port.say(other, get("/status"))
+    port.network.advance(CONNECTION_SECONDS)
+    assert other.over
+    for each in waiting:
+        each.callback(Answer(200, "text/plain", b"late"))
+    port.network.settle()
 
 
 def test_an_answer_that_is_not_taken_in_time_ends():

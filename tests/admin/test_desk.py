@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 
 import pytest
+from twisted.internet.defer import Deferred
 
-from mailproxy.admin.desk import HEADERS, MOST_KEEP_SECONDS, SHARE, STATIC, Asked, Desk, Pages
+from mailproxy.admin.answers import MOST_KEEP_SECONDS, SHARE
+from mailproxy.admin.desk import HEADERS, STATIC, Asked, Desk
 from mailproxy.admin.guard import Guard
-from tests.admin.scenes import degraded, draining, empty, explain, healthy, history
+from tests.admin.scenes import degraded, draining, empty, healthy, pages
+from tests.support.proxies import Followed
 
 TOKEN = "a token of the operator".replace(" ", "-")
 OPEN = STATIC.keys() | {"/live", "/livez", "/ready", "/readyz", "/startupz"}
@@ -24,9 +27,8 @@ class Office:
         self.now = 100.0
         self.looked = 0
         self.takes = 0.0
-        pages = Pages(self._look, lambda: history(self.picture), lambda: stats, metrics, explain)
         guard = Guard(("ops.example.com",), None if token is None else lambda: token)
-        self.desk = Desk(pages, guard, lambda: self.now)
+        self.desk = Desk(pages(self._look, lambda: stats, metrics), guard, lambda: self.now)
 
     def _look(self):
         self.looked += 1
@@ -34,7 +36,7 @@ class Office:
         return self.picture
 
     def ask(self, path, method="GET", **headers):
-        return self.desk.answer(Asked(method, path, headers))
+        return Followed(Deferred.fromCoroutine(self.desk.answer(Asked(method, path, headers)))).result
 
     def json(self, path, code=200, **headers):
         answer = self.ask(path, **headers)

@@ -102,6 +102,14 @@ def test_a_session_that_ended_badly_can_be_read_line_by_line(see):
     assert text(see("healthy"), "#no-recordings") == "None is kept."
 
 
+def test_workers_that_do_not_serve_are_told(see):
+    browser = see("crew")
+    assert text(browser, "#verdict-words") == "Not all workers serve"
+    more = text(browser, "#verdict-more")
+    assert "mailproxy itself is ready for clients. 3 of 4 workers cannot be used" in more
+    assert "worker 5: has not answered within 0.5 s; seat 3: not running" in more
+
+
 def test_an_hour_is_plotted(see):
     browser = see("degraded")
     assert browser.run("return document.querySelectorAll('#plot .area').length") == 1

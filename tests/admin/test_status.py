@@ -11,7 +11,7 @@ from mailproxy.admin import sap
 from mailproxy.admin.status import MAX_FAILURES_SHOWN, moment, readiness, status
 from mailproxy.admin.values import Advice
 from mailproxy.observe.failures import Failed
-from tests.admin.scenes import NOW, SCENES, crowd, degraded, draining, empty, explain, healthy
+from tests.admin.scenes import NOW, SCENES, crew, crowd, degraded, draining, empty, explain, healthy
 
 
 def shown(picture, explain=explain):
@@ -118,7 +118,42 @@ def test_a_listener_that_does_not_listen_is_named():
     assert readiness(closed) == {"ready": False, "reasons": ["acme/invoices: not listening"]}
 
 
+def test_one_worker_that_is_ready_is_enough_and_each_is_told_of():
+    said = readiness(crew())
+    assert (said["ready"], said["reasons"]) == (True, [])
+    assert [(each["seat"], each["state"], each["ready"]) for each in said["crew"]] == [
+        (1, "serving", True),
+        (2, "silent", False),
+        (3, "absent", False),
+        (4, "starting", False),
+    ]
+    assert shown(crew())["workers"] == 4
+    assert "crew" not in readiness(healthy())
+
+
+def test_where_no_worker_is_ready_nobody_is_welcome():
+    picture = crew()
+    hands = (evolve(picture.process.crew[0], reasons=("ledger: full",)), *picture.process.crew[1:])
+    said = readiness(evolve(picture, process=evolve(picture.process, crew=hands)))
+    assert said["ready"] is False
+    assert said["reasons"] == [
+        "worker 1: ledger: full",
+        "worker 5: has not answered within 0.5 s",
+        "seat 3: not running",
+        "worker 7: starting",
+    ]
+    ending = evolve(picture, process=evolve(picture.process, stopping=True))
+    assert readiness(ending)["reasons"] == ["draining: mailproxy is being stopped"]
+
+
 # SAP's shapes
+
+
+def test_a_worker_that_does_not_serve_is_a_warning():
+    said = sap.health(crew())
+    tcp = said["Components"]["sap-transp-proxy-tcp"]
+    assert (said["Status"], tcp["Status"]) == ("warning", "warning")
+    assert tcp["Message"].startswith("worker 5: has not answered")
 
 
 def test_the_health_of_a_proxy_whose_servers_fail_is_good():

@@ -8,6 +8,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from mailproxy.ledger import clerk as module
 from mailproxy.ledger.clerk import ALARM_SECONDS, RETRY_SECONDS, SYNC_SECONDS
 from mailproxy.ledger.verify import verify
+from mailproxy.observe.observation import LedgerFigures
 from tests.ledger.books import Disk, Thread, clerk, files, small
 
 
@@ -320,3 +321,57 @@ def test_the_log_has_the_last_record_at_the_beginning_and_at_the_end(tmp_path, s
         f"the ledger goes on behind record {last}",
         f"the ledger ends with record {last}",
     ]
+
+
+# What operators see
+
+
+def test_what_is_written_and_how_long_the_disk_takes_is_counted(tmp_path):
+    desk = Desk(tmp_path)
+    assert desk.clerk.figures == LedgerFigures()
+    desk.write()
+    desk.write()
+    desk.write()
+    figures = desk.clerk.figures
+    assert (figures.records, figures.sessions, figures.failing, figures.blocking) == (3, 3, 0, 0)
+    desk.clock.advance(0.2)
+    desk.finish_disk()
+    figures = desk.clerk.figures
+    assert (figures.records, figures.sessions) == (3, 0)
+    assert sum(figures.sync_seconds.counts) == 2, "the others shared the next one"
+    assert figures.sync_seconds.total == pytest.approx(0.2)
+    desk.stop()
+
+
+@pytest.mark.parametrize("block", [True, False])
+def test_a_full_disk_is_counted_and_so_is_what_it_costs(tmp_path, monkeypatch, block):
+    monkeypatch.setattr(module, "MAX_WAITING_RECORDS", 2)
+    desk = Desk(tmp_path, block=block)
+    disk = Disk(desk.clerk._writer, 0)
+    for _ in range(5):
+        desk.write()
+    desk.clock.advance(RETRY_SECONDS)
+    figures = desk.clerk.figures
+    assert (figures.records, figures.waiting, figures.lost) == (0, 2, 3)
+    assert (figures.full, figures.slow, figures.other) == (2, 0, 0)
+    assert (figures.failing, figures.blocking) == (1, int(block))
+    disk.room = 1 << 20
+    desk.clock.advance(RETRY_SECONDS)
+    figures = desk.clerk.figures
+    assert (figures.records, figures.waiting, figures.lost) == (2, 0, 3)
+    assert (figures.failing, figures.blocking) == (0, 0)
+    desk.stop()
+
+
+def test_what_is_wrong_with_a_disk_is_told_apart(tmp_path):
+    desk = Desk(tmp_path)
+    desk.write()
+    desk.clock.advance(SYNC_SECONDS)
+    desk.thread.work()
+    desk.clock.advance(RETRY_SECONDS)
+    desk.write()
+    desk.thread.work(OSError(errno.EIO, "Input/output error"))
+    figures = desk.clerk.figures
+    assert (figures.full, figures.slow, figures.other) == (0, 1, 1)
+    desk.clock.advance(RETRY_SECONDS)
+    desk.stop()

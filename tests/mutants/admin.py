@@ -17,11 +17,8 @@ ADMIN = (
     Guard(
         "why not is for who has the token",
         "admin/desk.py",
-        before="""
-if not self._admitted(asked):
-    del said["reasons"]
-""",
-        after="",
+        before='shown = said if self._admitted(asked) else {"ready": said["ready"]}',
+        after="shown = said",
         tests=("admin/test_desk.py",),
     ),
     Guard(
@@ -93,5 +90,47 @@ if not self._admitted(asked):
         before="addresses=self.guard.wants_token",
         after="addresses=True",
         tests=("admin/test_desk.py",),
+    ),
+    Guard(
+        "an answer is made once at a time",
+        "admin/answers.py",
+        before="if key in self._waiting:",
+        after="if False:",
+        tests=("admin/test_answers.py",),
+    ),
+    Guard(
+        "long answers let others have their turn",
+        "admin/turns.py",
+        before="while clock.seconds() < until:",
+        after="while True:",
+        tests=("admin/test_turns.py",),
+    ),
+    Guard(
+        "a worker that hangs does not hold up an answer",
+        "workers/mate.py",
+        before="deadline.set(LOOK_SECONDS, partial(self._missed, what, done))",
+        after="pass",
+        tests=("workers/test_mate.py",),
+    ),
+    Guard(
+        "a worker that hangs is not asked again and again",
+        "workers/mate.py",
+        before="was_asked = what in self._looking",
+        after="was_asked = False",
+        tests=("workers/test_mate.py",),
+    ),
+    Guard(
+        "what a dead worker has counted stays",
+        "workers/conditions.py",
+        before="self._bury(self._alive.pop(worker, {}))",
+        after="self._alive.pop(worker, {})",
+        tests=("workers/test_conditions.py",),
+    ),
+    Guard(
+        "a word of a worker is no line of anybody else's making",
+        "workers/counts.py",
+        before="or not all(map(_WORD.fullmatch, raw))",
+        after="",
+        tests=("workers/test_counts.py",),
     ),
 )

@@ -32,6 +32,7 @@ NUMBERS = st.builds(
     *[st.dictionaries(st.sampled_from("abc"), st.integers(1, 9)).map(Counter) for _ in BY_WORD],
     st.builds(Octets, *[st.integers(0, 99)] * 4),
     st.builds(Durations, *[st.builds(Histogram, st.lists(st.integers(0, 9), min_size=18, max_size=18))] * 4),
+    st.integers(0, 99),
 )
 
 
@@ -41,6 +42,7 @@ def test_a_sum_has_the_numbers_of_both(one, other):
     total, before = one.copy(), other.copy()
     total.add(other)
     assert (total.sessions, total.active) == (one.sessions + other.sessions, one.active + other.active)
+    assert total.failures == one.failures + other.failures
     for name in BY_WORD:
         assert getattr(total, name) == getattr(one, name) + getattr(other, name)
     assert attrs.astuple(total.octets) == tuple(

@@ -9,7 +9,6 @@ def test_the_same_failure_is_counted():
         failures.note(when, session, "upstream_unreachable", "nobody there")
     (kept,) = failures.latest()
     assert (kept.first, kept.last, kept.count, kept.session) == (1.0, 9.0, 3, "c")
-    assert (failures.total, failures.last) == (3, 9.0)
 
 
 def test_the_last_one_comes_first():
@@ -35,7 +34,6 @@ def test_there_is_a_bound_and_the_one_seen_longest_ago_goes():
     assert len(kept) == MAX_FAILURES
     assert kept[:2] == ["again and again", f"text {MAX_FAILURES + 2}"]
     assert "text 0" not in kept
-    assert failures.total == 2 * (MAX_FAILURES + 3)
 
 
 def test_a_sentence_is_cut():
@@ -45,4 +43,4 @@ def test_a_sentence_is_cut():
 
 
 def test_nothing_failed_yet():
-    assert (Failures().latest(), Failures().last, Failures().total) == ([], None, 0)
+    assert Failures().latest() == []

@@ -12,11 +12,14 @@ from twisted.internet.task import Clock
 from mailproxy.downstream.rooms import Limit
 from mailproxy.observe import families
 from mailproxy.observe.counters import Counters
+from mailproxy.observe.exposition import OPENMETRICS, PLAIN
 from mailproxy.observe.histogram import SECONDS, Histogram
-from mailproxy.observe.metrics import OPENMETRICS, PLAIN, exposition
+from mailproxy.observe.metrics import exposing, exposition
 from mailproxy.observe.observation import (
     CacheFigures,
+    CrewFigures,
     HoldOffFigures,
+    LedgerFigures,
     Observation,
     PoolFigures,
     SourceFigures,
@@ -211,6 +214,44 @@ def test_the_process_is_told_of():
     assert not [name for name, _ in found if name.startswith("tp_")]
 
 
+LEDGER = LedgerFigures(1, 2, 3, 4, 5, 6, 7, 8, 9, Histogram([1] * (len(SECONDS) + 1), 7.5))
+
+
+def test_the_ledger_is_told_of_where_there_is_one():
+    found = {name: value for (name, labels), value in samples(ledger=LEDGER).items() if not labels}
+    names = ("records_total", "records_waiting", "records_lost_total", "failing", "blocking", "sessions_waiting")
+    assert [found[f"mailproxy_ledger_{name}"] for name in names] == [1, 2, 3, 7, 8, 9]
+    assert found["mailproxy_ledger_sync_seconds_sum"] == 7.5
+    failures = {dict(labels)["reason"]: each for (name, labels), each in samples(ledger=LEDGER).items()
+                if name == "mailproxy_ledger_failures_total"}  # fmt: skip
+    assert failures == {"full": 4, "slow": 5, "other": 6}
+    assert not [name for name, _ in samples(ledger=LedgerFigures()) if "sync" in name], "nothing was observed"
+    assert not [name for name, _ in samples() if "ledger" in name]
+
+
+def test_workers_are_told_of_where_there_are_several():
+    found = samples(crew=CrewFigures({"serving": 3, "absent": 1}, ended=5))
+    states = {dict(labels)["state"]: each for (name, labels), each in found.items() if name == "mailproxy_workers"}
+    assert states == {"serving": 3, "absent": 1}
+    assert found["mailproxy_workers_ended_total", frozenset()] == 5
+    assert not [name for name, _ in samples() if "workers" in name]
+
+
+def test_a_reader_can_stop_behind_each_listener():
+    portions = exposing([listener(stat_prefix=str(number), destination=str(number)) for number in range(10)])
+    stops = 0
+    while True:
+        try:
+            next(portions)
+        except StopIteration as done:
+            kind, text = done.value
+            break
+        stops += 1
+    assert stops == 10 + 1
+    assert kind == PLAIN
+    assert text.count(b"mailproxy_sessions_active{") == 10
+
+
 def test_saps_names_are_there_when_they_are_wanted():
     found = samples(busy(), attrs.evolve(busy(), stat_prefix="other"), sap_names=True)
     assert found["tp_open_tcp_connections", frozenset()] == 4
@@ -244,8 +285,8 @@ def test_the_page_has_every_metric():
 
 
 def test_every_metric_can_be_there():
-    found = {re.sub("_(bucket|count|sum)$", "", name) for name, _ in samples(busy(), sap_names=True)}
-    assert found == NAMES
+    names = samples(busy(), sap_names=True, ledger=LEDGER, crew=CrewFigures({"serving": 2}))
+    assert {re.sub("_(bucket|count|sum)$", "", name) for name, _ in names} == NAMES
 
 
 def test_the_page_has_every_label():

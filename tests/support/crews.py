@@ -66,7 +66,7 @@ class Process:
     """
     A worker's process, and the worker in it: it answers with `answers`, by what it was asked, or with no problems.
 
-    None is no answer; a function is called instead.
+    None is no answer; a function is called instead.  It knows nothing when somebody looks.
     """
 
     def __init__(self, mate, pid, answers):
@@ -90,6 +90,8 @@ class Process:
         answer = self.answers.get(what, None if what == "drain" else [])
         if callable(answer):
             answer(self)
+        elif answer is not None and what == "look":
+            self.say({"looked": message["at"]})
         elif answer is not None:
             self.say({"answer": answer})
 

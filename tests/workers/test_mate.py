@@ -5,9 +5,22 @@ import signal
 import pytest
 from twisted.internet.error import ProcessExitedAlready
 
-from mailproxy.workers.mate import ANSWER_SECONDS, SILENT_TURNS, Mate
+from mailproxy.admin.values import Report
+from mailproxy.destination.model import MailProtocol
+from mailproxy.recipes import Identity
+from mailproxy.workers.doings import Doing
+from mailproxy.workers.joined import portions
+from mailproxy.workers.mate import ANSWER_SECONDS, LOOK_SECONDS, SILENT_TURNS, Look, Mate
+from mailproxy.workers.values import format_value
 from tests.support.crews import Reactor, Spawner
 from tests.support.proxies import Followed
+
+
+class Records:
+    """Keeps what a worker tells, and its number."""
+
+    def __init__(self, kept):
+        self.report = self.note = self.tell = self.describe = lambda number, found: kept.append((number, found))
 
 
 @pytest.fixture
@@ -29,7 +42,7 @@ def spawner():
 
 @pytest.fixture
 def mate(clock, counted, spawner):
-    mate = Mate(clock, 7, 0, *[lambda number, found: counted.append((number, found))] * 2)
+    mate = Mate(clock, 7, 0, Records(counted))
     spawner(mate)
     yield mate
     spawner.processes[0].end()
@@ -116,11 +129,82 @@ def test_a_worker_that_has_closed_its_channel_has_to_end(clock, mate, spawner):
 
 @pytest.mark.parametrize(
     "message",
-    [{}, {"answer": []}, {"answer": "x"}, {"answer": [1]}, {"answer": ["x"] * 10_001}, {"counts": 1}, {"other": 1}],
+    [
+        {},
+        {"answer": []},
+        {"answer": "x"},
+        {"answer": [1]},
+        {"answer": ["x"] * 10_001},
+        {"counts": 1},
+        {"other": 1},
+        {"doing": 1},
+        {"reports": 1},
+        {"looked": "away"},
+    ],
 )
 def test_nonsense_ends_the_connection(mate, spawner, message, logged_failures):
     if message.get("answer"):
         mate.ask({"do": "leave"})
     spawner.processes[0].say(message)
     assert not spawner.processes[0].channel.connected
+    logged_failures.clear()
+
+
+# Looking
+
+
+def test_what_it_tells_when_somebody_looks_is_written_down(mate, counted, spawner):
+    spawner.answers["look"] = None
+    done = Followed(mate.look(Look.REPORTS))
+    (worker,) = spawner.processes
+    assert worker.channel.said[-1] == {"do": "look", "at": "reports"}
+    doing = Doing(sessions=3, reasons=("ledger: full",))
+    worker.say({"doing": format_value(doing)})
+    reports = {Identity("one", "acme", "local", MailProtocol.SMTP): Report(last_success=5.0)}
+    for portion in portions(reports):
+        worker.say({"reports": portion})
+    assert counted == [(7, doing)]
+    assert not done.called
+    worker.say({"looked": "reports"})
+    assert counted[1:] == [(7, reports)]
+    assert (done.called, mate.answers) == (True, True)
+
+
+def test_one_that_does_not_tell_in_time_is_not_waited_for_and_not_asked_again(clock, mate, spawner):
+    spawner.answers["look"] = None
+    (worker,) = spawner.processes
+    for _ in range(3):
+        done = Followed(mate.look(Look.DOING))
+        clock.advance(LOOK_SECONDS - 0.01)
+        assert not done.called
+        clock.advance(0.02)
+        assert (done.called, mate.answers) == (True, False)
+    assert worker.channel.said == [{"do": "look", "at": "doing"}]
+    worker.say({"looked": "doing"})
+    assert mate.answers
+    assert not Followed(mate.look(Look.DOING)).called
+    assert len(worker.channel.said) == 2
+    clock.advance(LOOK_SECONDS)
+
+
+def test_who_looks_at_the_same_time_is_told_at_the_same_time(mate, spawner):
+    spawner.answers["look"] = None
+    (worker,) = spawner.processes
+    first, second = Followed(mate.look(Look.FIGURES)), Followed(mate.look(Look.FIGURES))
+    other = Followed(mate.look(Look.DOING))
+    assert [message["at"] for message in worker.channel.said] == ["figures", "doing"]
+    worker.say({"looked": "figures"})
+    assert (first.called, second.called, other.called) == (True, True, False)
+    worker.end()
+    assert other.called
+    assert Followed(mate.look(Look.DOING)).called
+
+
+def test_of_more_listeners_than_there_may_be_nothing_is_heard(mate, spawner, counted, monkeypatch, logged_failures):
+    monkeypatch.setattr("mailproxy.workers.mate.MAX_REPORTED", 2)
+    for number in range(3):
+        (portion,) = portions({Identity(f"{number}", None, "local", MailProtocol.SMTP): Report()})
+        spawner.processes[0].say({"reports": portion})
+    assert not spawner.processes[0].channel.connected
+    assert counted == []
     logged_failures.clear()

@@ -5,7 +5,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from mailproxy.config import Config, LedgerConfig, LimitsConfig, TimeoutsConfig
+from mailproxy.config import AdminConfig, Config, LedgerConfig, LimitsConfig, TimeoutsConfig
 from mailproxy.workers.share import DIVIDED, share_of
 from tests.support.pages import page, spans
 from tests.support.proxies import Site
@@ -59,3 +59,7 @@ def test_each_seat_has_a_ledger_of_its_own():
     shared = [share_of(config, seat).ledger for seat in range(2)]
     assert [each.path for each in shared] == [Path("/var/mail-1.jsonl"), Path("/var/mail-2.jsonl")]
     assert {each.fsync for each in shared} == {"never"}
+
+
+def test_the_admin_endpoint_is_the_supervisors():
+    assert share_of(Config(Path("x"), workers=2, admin=AdminConfig()), 0).admin is None

@@ -47,7 +47,7 @@ def reactor():
 
 @pytest.fixture
 def mate(reactor):
-    return Mate(reactor, 7, 3, None, None)
+    return Mate(reactor, 7, 3, None)
 
 
 def test_a_worker_is_an_interpreter_with_its_number_and_seat(reactor, board, mate):

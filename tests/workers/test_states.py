@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,11 +11,17 @@ from mailproxy.destination.model import MailProtocol
 from mailproxy.observe.histogram import SECONDS, Histogram
 from mailproxy.observe.observation import CacheFigures, HoldOffFigures, PoolFigures, SourceFigures, State
 from mailproxy.recipes import Identity
-from mailproxy.workers.states import MAX_STATES, format_states, parse_states, together
-from mailproxy.workers.tally import Ledger
+from mailproxy.workers.states import (
+    MAX_STATES,
+    format_states,
+    has_begun_anew,
+    lasting,
+    parse_states,
+    together,
+)
 
 NUMBER = st.integers(0, 1 << 60)
-TIME = st.none() | st.floats(0, 1e12)
+TIME = st.none() | st.floats(-1e12, 1e12)
 RANGES = len(SECONDS) + 1
 SOURCES = st.builds(
     SourceFigures,
@@ -71,7 +78,7 @@ def test_the_message_below_is_one():
         said(_2=["local", None, [0] * 4, [0] * RANGES, "x"]),
         said(_3="tomorrow"),
         said(_3=True),
-        said(_4=-1.0),
+        said(_2=["local", None, [0] * 4, [0] * RANGES, -1.0]),
         said(_4=float("inf")),
         said() * (MAX_STATES + 1),
     ],
@@ -108,13 +115,18 @@ def test_what_workers_have_is_added_up_and_what_ends_first_counts():
     assert together([state(1)]).source is None
 
 
-def test_a_worker_that_is_gone_has_no_state():
-    ledger = Ledger()
-    assert ledger.state(WHO) is None
-    ledger.note(1, {WHO: state(1)})
-    ledger.note(2, {WHO: state(2)})
-    assert ledger.state(WHO).pool.resting == 3
-    ledger.note(2, {})
-    assert ledger.state(WHO).pool.resting == 1
-    ledger.close(1)
-    assert ledger.state(WHO) is None
+def test_what_lasts_is_what_was_counted():
+    one = state(1, source=source(2), hold_off=HoldOffFigures(login=True), certificate_expires_at=5.0)
+    one = attrs.evolve(one, pool=PoolFigures(1, 2, 3, 4, 5, 6))
+    last = lasting(one)
+    assert last == State(PoolFigures(made=5, reused=6), source=attrs.evolve(one.source, cache=CacheFigures(0, 2)))
+    assert lasting(state(1)).source is None
+
+
+def test_a_count_that_is_less_than_before_has_begun_anew():
+    made = State(PoolFigures(made=3), source=source(3))
+    assert not has_begun_anew(made, made)
+    assert not has_begun_anew(made, attrs.evolve(made, pool=PoolFigures(made=4)))
+    assert has_begun_anew(made, attrs.evolve(made, pool=PoolFigures(made=2, reused=9)))
+    assert has_begun_anew(made, attrs.evolve(made, source=source(2)))
+    assert has_begun_anew(made, attrs.evolve(made, source=None))

@@ -6,6 +6,7 @@ import socket
 
 import pytest
 import pytest_twisted
+import treq
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -348,3 +349,74 @@ def test_when_workers_do_not_start_the_process_ends_with_a_status_of_its_own(mon
 
     _fail(Stops())
     assert (registered, stops) == ([(os._exit, 1)], [1])
+
+
+# The admin endpoint
+
+
+ADMIN = '[admin]\nendpoint = "tcp:{}"\n'
+
+
+async def get(port, path="/ready"):
+    """Status and body."""
+    response = await treq.get(f"http://127.0.0.1:{port}{path}", persistent=False, timeout=20)
+    return response.code, await response.json()
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_answers_for_all_from_the_start_to_the_very_end(start, spawner):
+    spawner.answers["drain"] = None
+    port, admin = free_port(), free_port()
+    supervisor = await start(TOP + "\n" + ADMIN.format(admin), one=endpoint(port))
+    code, said = await get(admin)
+    assert (code, said["ready"], [each["state"] for each in said["crew"]]) == (200, True, ["serving"] * 2)
+    stopped = supervisor.stopService()
+    await turns()
+    code, said = await get(admin)
+    assert (code, said["reasons"]) == (503, ["draining: mailproxy is being stopped"])
+    assert (await get(admin, "/status"))[1]["state"] == "draining"
+    for process in spawner.alive:
+        process.end()
+    await stopped
+    assert not is_open(admin)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_port_of_it_that_is_taken_keeps_all_from_starting(site, spawner, logged_failures):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        config = site.write(TOP + "\n" + ADMIN.format(other.getsockname()[1]), one=endpoint(free_port()))
+        supervisor = Supervisor(config, reactor, spawner, Board.new(), give_up=lambda: None)
+        with pytest.raises(SystemExit):
+            supervisor.privilegedStartService()
+    assert "admin endpoint: cannot listen on tcp:" in logged_failures.pop()["problem"]
+    await supervisor.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_comes_moves_and_goes_with_the_configuration(site, start):
+    port, first, second = (free_port() for _ in range(3))
+    supervisor = await start(one=endpoint(port))
+    since = supervisor.config_since
+    assert await reload(site, supervisor, TOP + "\n" + ADMIN.format(first), one=endpoint(port)) == []
+    assert (await get(first))[0] == 200
+    assert supervisor.config_since > since
+    assert await reload(site, supervisor, TOP + "\n" + ADMIN.format(second), one=endpoint(port)) == []
+    assert (await get(second))[0] == 200
+    assert not is_open(first)
+    assert await reload(site, supervisor, one=endpoint(port)) == []
+    await turns()
+    assert not is_open(second)
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_worker_does_not_take_leaves_it_as_it_was(site, start, spawner):
+    port, first, second = (free_port() for _ in range(3))
+    supervisor = await start(TOP + "\n" + ADMIN.format(first), one=endpoint(port))
+    spawner.processes[1].answers = {"prepare": ["no"]}
+    assert await reload(site, supervisor, TOP + "\n" + ADMIN.format(second), one=endpoint(port)) == ["no"]
+    assert (is_open(first), is_open(second)) == (True, False)
+    spawner.processes[1].answers = spawner.answers
+    with socket.create_server(("127.0.0.1", second)):
+        (problem,) = await reload(site, supervisor, TOP + "\n" + ADMIN.format(second), one=endpoint(port))
+    assert "admin endpoint: cannot listen on" in problem
+    assert is_open(first)

@@ -9,14 +9,20 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.python.threadpool import ThreadPool
 
+from mailproxy.admin.values import Report
 from mailproxy.errors import ConfigError
+from mailproxy.observe.condition import Condition
 from mailproxy.observe.counters import Counters
-from mailproxy.observe.observation import PoolFigures, State
+from mailproxy.observe.failures import Failures
+from mailproxy.observe.observation import LedgerFigures, PoolFigures, State
 from mailproxy.recipes import OwnNames, orders
 from mailproxy.workers.board import Board
+from mailproxy.workers.doings import MAX_REASONS, Doing
 from mailproxy.workers.frames import Frames, format_frame
+from mailproxy.workers.joined import parse_reports
 from mailproxy.workers.places import place_of
 from mailproxy.workers.states import parse_states
+from mailproxy.workers.values import parse_value
 from mailproxy.workers.worker import GOODBYE_SECONDS, REPORT_SECONDS, Worker
 from tests.support.crews import counts
 from tests.support.proxies import Site
@@ -64,9 +70,10 @@ class Listener:
         self.order = order
         self.problem = problem
         self.is_open = False
-        self.factory = SimpleNamespace(log=SimpleNamespace(counters=Counters()))
+        self.factory = SimpleNamespace(log=SimpleNamespace(counters=Counters(), failures=Failures()))
         self.state = State()
-        self.gate = SimpleNamespace(keeper=SimpleNamespace(state=lambda: self.state))
+        self.condition = Condition()
+        self.gate = SimpleNamespace(keeper=SimpleNamespace(state=lambda: self.state, condition=self.condition))
 
     def listen(self):
         self.is_open = self.problem is None
@@ -85,7 +92,8 @@ class Proxy:
         self.listeners = [Listener(order) for order in orders(config, OwnNames("localhost"))]
         self.over = Deferred()
         self.prepared = succeed([])
-        self.sessions = 0
+        self.sessions, self.max_sessions = 0, 5
+        self.unrecorded = self.recording = None
 
     def startService(self):
         self.done.append("start")
@@ -157,13 +165,13 @@ def tell(worker):
 
 @pytest.fixture
 def hear(transport):
-    """What the supervisor hears, counts that have not changed left out."""
+    """What the supervisor hears, but for what it does as a whole, which is told every second."""
 
     def hear():
         found = []
         while (message := transport.frames.next_message()) is not None:
             found.append(message)
-        return [message for message in found if message != {"counts": []}]
+        return [message for message in found if message.keys() != {"doing"}]
 
     return hear
 
@@ -277,7 +285,8 @@ def test_counts_are_told_every_second_and_life_is_shown(started, reactor, transp
     (said,) = hear()
     assert said == {"counts": counts(["two", None, "local", "smtp"], 1, 1)}
     reactor.advance(REPORT_SECONDS)
-    assert transport.frames.next_message() == {"counts": []}
+    assert transport.frames.next_message().keys() == {"doing"}
+    assert hear() == []
 
 
 def test_how_listeners_are_is_told_when_it_has_changed(started, reactor, hear):
@@ -295,7 +304,7 @@ def test_to_a_supervisor_that_does_not_listen_nothing_is_told(started, worker, r
     assert transport.frames.next_message() is None
     worker.channel.resumeProducing()
     reactor.advance(REPORT_SECONDS)
-    assert transport.frames.next_message() == {"counts": []}
+    assert transport.frames.next_message().keys() == {"doing"}
 
 
 def test_at_the_end_the_last_counts_are_told_before_the_process_ends(started, worker, reactor, tell, hear, transport):
@@ -354,3 +363,74 @@ def test_how_many_sessions_it_has_is_seen_by_the_others(started, worker, reactor
     reactor.advance(REPORT_SECONDS)
     assert worker._board.is_ahead(1, 7)
     assert not worker._board.is_ahead(1, 6)
+
+
+# When somebody looks
+
+
+@pytest.fixture
+def look(tell, transport):
+    """All that is said then."""
+
+    def look(what):
+        tell("look", at=what)
+        found = []
+        while (message := transport.frames.next_message()) is not None:
+            found.append(message)
+        assert found.pop() == {"looked": what}
+        return found
+
+    return look
+
+
+def test_it_tells_what_it_is_doing(started, look):
+    started.sessions, started.unrecorded, started.recording = 3, "ledger: full", LedgerFigures(records=7)
+    started.listeners[1].is_open = False
+    (said,) = look("doing")
+    doing = parse_value(Doing, said["doing"])
+    assert (doing.sessions, doing.max_sessions, doing.ledger) == (3, 5, LedgerFigures(records=7))
+    assert doing.reasons == ("ledger: full", "two: not listening")
+    started.listeners *= MAX_REASONS
+    (said,) = look("doing")
+    assert len(parse_value(Doing, said["doing"]).reasons) == MAX_REASONS
+
+
+def test_it_tells_what_it_has_counted_at_that_moment(started, look):
+    assert [[*message] for message in look("figures")] == [["doing"]]
+    started.listeners[0].factory.log.counters.began()
+    _, said = look("figures")
+    assert said == {"counts": counts(["one", None, "local", "smtp"], 1, 1)}
+
+
+def test_it_tells_how_every_listener_is_doing(started, look):
+    one, two = started.listeners
+    one.condition.last_success = 5.0
+    one.factory.log.failures.note(7.0, "1-000001", "upstream_lost", "gone")
+    *_, said = look("reports")
+    reports = parse_reports(said["reports"])
+    told = reports[one.order.recipe.identity]
+    assert (told.last_success, told.failures[0].text) == (5.0, "gone")
+    assert reports[two.order.recipe.identity] == Report()
+
+
+def test_it_tells_so_while_something_else_is_under_way(started, tell, look, hear):
+    started.prepared = Deferred()
+    tell("prepare", source="nonsense = 1")
+    hear()
+    tell("drain")
+    assert look("doing")
+    started.over.callback(None)
+
+
+def test_before_it_has_started_there_is_little_to_tell(look):
+    assert [[*message] for message in look("reports")] == [["doing"]]
+
+
+def test_how_late_it_is_is_measured_as_long_as_it_runs(started, worker, reactor, tell, look):
+    before = sum(parse_value(Doing, look("doing")[0]["doing"]).lag.counts)
+    reactor.advance(1.0)
+    assert sum(parse_value(Doing, look("doing")[0]["doing"]).lag.counts) == before + 1
+    tell("drain")
+    started.over.callback(None)
+    worker.channel.connectionLost()
+    assert worker._lag._call is None

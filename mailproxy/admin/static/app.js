@@ -19,11 +19,22 @@ function verdict(status) {
   if (!status.ready) return ["failing", "mailproxy is not ready", `${status.reasons.join("; ")}.`];
   const count = (state) => status.destinations.filter((said) => said.state === state).length;
   const [all, failing] = [status.destinations.length, count("failing")];
-  const own = "mailproxy itself is ready for clients.";
+  const missing = idle(status);
+  const own = `mailproxy itself is ready for clients.${missing && ` ${missing}`}`;
   if (failing) return ["failing", failingWords(failing, all), `${own} ${sides(status)}`];
   if (count("degraded")) return ["degraded", `All destinations work, ${number(count("degraded"))} with trouble`, own];
+  if (missing) return ["degraded", "Not all workers serve", own];
   if (!count("ok")) return ["unused", "Nobody has come yet", own];
   return ["ok", `All destinations ${count("unused") ? "that are used " : ""}work`, own];
+}
+
+/* Which workers do not serve, and why; nothing where all do, or where there is one process. */
+function idle(status) {
+  const crew = status.crew || [];
+  const those = crew.filter((hand) => !hand.ready);
+  const name = (hand) => (hand.number === null ? `seat ${hand.seat}` : `worker ${hand.number}`);
+  const words = those.map((hand) => `${name(hand)}: ${hand.reasons.join(", ")}`).join("; ");
+  return those.length ? `${number(those.length)} of ${number(crew.length)} workers cannot be used (${words}).` : "";
 }
 
 function failingWords(failing, all) {
