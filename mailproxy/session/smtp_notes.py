@@ -195,6 +195,7 @@ class Notes(NoNotes):
         self._room = MAX_NOTED_OCTETS
         self._left_out = 0
         self._last: tuple[int, bytes, bool] | None = None
+        self._refusal: tuple[int, bytes, bool] | None = None
         self._content: ContentNotes | None = None
 
     def greeted(self, name: bytes) -> None:
@@ -229,11 +230,15 @@ class Notes(NoNotes):
         else:
             place = len(self._recipients)
             self._recipients.append(Recipient(path, int(refusal[:3]) if refusal else None, refusal[4:].rstrip()))
-        if not refusal:
+        if refusal:
+            self._refusal = _ours(refusal)
+        else:
             self._unanswered.append(place)
 
     def recipient_answered(self, reply: Reply) -> None:
         """The mail server has answered the first RCPT that had no answer."""
+        if reply.negative:
+            self._refusal = _theirs(reply)
         place = self._unanswered.pop(0) if self._unanswered else -1
         if place >= 0:
             text = reply.text[: min(MAX_WORDS_OCTETS, max(0, self._room))]
@@ -263,11 +268,11 @@ class Notes(NoNotes):
 
     def said(self, reply: Reply) -> None:
         """The mail server has said what may decide it."""
-        self._last = reply.code, reply.text[:MAX_WORDS_OCTETS], True
+        self._last = _theirs(reply)
 
     def ruled(self, raw: bytes) -> None:
         """We have, unless the mail server had before."""
-        self._last = self._last or (int(raw[:3]), raw[4:].rstrip(), False)
+        self._last = self._last or _ours(raw)
 
     def end(self, ending: str) -> None:
         """It is over, if there is one."""
@@ -277,13 +282,19 @@ class Notes(NoNotes):
 
     def break_off(self) -> None:
         """It goes no further, and how it ends follows from how far it was."""
+        if self._state is not State.COMMITTED and self._nobody_accepted:
+            self._last = self._last or self._refusal
         self.end(self._ending())
+
+    @property
+    def _nobody_accepted(self) -> bool:
+        refused = all(each.code is not None and each.code >= 400 for each in self._recipients)
+        return bool(self._recipients) and refused and not self._left_out
 
     def _ending(self) -> str:
         if self._state is State.COMMITTED:
             return "unknown"
-        refused = self._recipients and all(each.code is not None and each.code >= 400 for each in self._recipients)
-        return "rejected" if self._last or (refused and not self._left_out) else "aborted"
+        return "rejected" if self._last else "aborted"
 
     def _told(self, ending: str) -> Transacted:
         code, text, upstream_said_so = self._last or (None, b"", False)
@@ -301,3 +312,11 @@ class Notes(NoNotes):
             text=text,
             upstream_said_so=upstream_said_so,
         )
+
+
+def _theirs(reply: Reply) -> tuple[int, bytes, bool]:
+    return reply.code, reply.text[:MAX_WORDS_OCTETS], True
+
+
+def _ours(raw: bytes) -> tuple[int, bytes, bool]:
+    return int(raw[:3]), raw[4:].rstrip(), False

@@ -159,9 +159,9 @@ def test_it_is_told_before_the_client_is():
         (
             EHLO + MAIL + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 550 who\nS: 550 who\n" + QUIT + "release\nclose quit",
             "rejected",
-            None,
-            b"",
-            False,
+            550,
+            b"who",
+            True,
         ),
         (
             EHLO + MAIL + RCPT + "C: DATA\nM: DATA\nU: 554 no\nS: 554 no\n" + QUIT + "release\nclose quit",
@@ -236,6 +236,15 @@ def test_recipients_have_their_own_replies_in_any_mixture():
         Recipient(b"<c@y>", 452, b"4.5.3 Too many recipients"),
     )
     assert record.ending == "aborted"
+
+
+def test_where_every_recipient_was_refused_the_last_refusal_decided_it():
+    script = EHLO + MAIL + "C: RCPT TO:<b@y>\nM: RCPT TO:<b@y>\nU: 550 who\nS: 550 who\nC: RCPT TO:<c@y> SIZE=1\n"
+    script += "S: 555 5.5.4 Unsupported parameter\nC: RCPT TO:<c@y>\nM: RCPT TO:<c@y>\nU: 450 later\nS: 450 later\n"
+    assert brief(told(script)) == ("rejected", 450, b"later", True)
+    assert brief(told(script + "C: DATA\nM: DATA\nU: 354 go\nS: 354 go\n" + END)) == ("unknown", None, b"", False)
+    accepted = script + "C: RCPT TO:<d@y>\nM: RCPT TO:<d@y>\nU: 250 ok\nS: 250 ok\n"
+    assert brief(told(accepted)) == ("aborted", None, b"", False)
 
 
 def test_the_owner_may_end_it_at_any_moment():
