@@ -195,8 +195,10 @@ class SessionProtocol(ClientConnection):
         self._log.quote = upstream.quoted
         self._session.conceal = upstream.concealed
         upstream.hand_over(self, self._to_upstream)
-        self._recorder.refer(Event.OPENED, upstream.capabilities, b"reused" if upstream.reused else b"")
-        self._tell(partial(self._session.upstream_opened, upstream.capabilities, reused=upstream.reused))
+        used = b"reused %d" % upstream.messages if upstream.reused else b""
+        self._recorder.refer(Event.OPENED, upstream.capabilities, used)
+        opened = partial(self._session.upstream_opened, reused=upstream.reused, messages=upstream.messages)
+        self._tell(opened, upstream.capabilities)
 
     def _not_opened(self, failure: Failure) -> None:
         if self._opening is None:

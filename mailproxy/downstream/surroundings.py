@@ -27,6 +27,7 @@ class Upstream(Protocol):
     transport: Any
     login: Any
     reused: bool
+    messages: int
     secured: bool
 
     def hand_over(self, owner: Any, producer: Any) -> None:

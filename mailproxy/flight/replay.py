@@ -20,6 +20,7 @@ from mailproxy.session.pop3 import POP3Session
 from mailproxy.session.recording import Event, Frame, ToldError
 from mailproxy.session.smtp import SMTPSession
 from mailproxy.session.smtp_policy import SMTPPolicy
+from mailproxy.wire.smtp import number
 
 CRASHED = "internal_error"
 """How a session ends that meets a mistake of ours."""
@@ -131,7 +132,7 @@ class _Player:
 
     def _told(self, frame: Frame) -> Any:
         if frame.event is Event.OPENED:
-            return self._recording.things[frame.number], frame.text == b"reused"
+            return self._recording.things[frame.number], frame.text.partition(b" ")
         if frame.event in (Event.FAILED, Event.LOST):
             return _error(self._recording.things[frame.number])
         return frame.number
@@ -157,6 +158,11 @@ def _error(told: object) -> MailProxyError:
     return error
 
 
+def _open(session: Any, offered: object, used: tuple[bytes, bytes, bytes]) -> None:
+    word, _, messages = used
+    session.upstream_opened(offered, reused=word == b"reused", messages=number(messages.decode("ascii", "replace")))
+
+
 Telling = Callable[[Any, Any, bytes], None]
 
 _TELLING: Mapping[Event, Telling] = {
@@ -166,7 +172,7 @@ _TELLING: Mapping[Event, Telling] = {
     Event.CLIENT_CONTENT: lambda session, _, octets: session.receive_downstream(octets),
     Event.CLIENT_ENDED: lambda session, _, __: session.downstream_ended(),
     Event.CLIENT_LOST: lambda session, _, __: session.downstream_lost(),
-    Event.OPENED: lambda session, told, _: session.upstream_opened(told[0], reused=told[1]),
+    Event.OPENED: lambda session, told, _: _open(session, *told),
     Event.FAILED: lambda session, told, _: session.upstream_failed(told),
     Event.LOST: lambda session, told, _: session.upstream_lost(told),
     Event.WANTED: lambda session, _, __: session.upstream_wanted(),

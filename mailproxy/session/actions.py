@@ -239,11 +239,11 @@ class Session(Protocol):
     def downstream_lost(self) -> None:
         """The mail client is gone."""
 
-    def upstream_opened(self, capabilities: object, *, reused: bool) -> None:
+    def upstream_opened(self, capabilities: object, *, reused: bool, messages: int) -> None:
         """
         `OpenUpstream` has succeeded; `capabilities` is what the mail server offers after its login.
 
-        `reused`: others have used the connection before.
+        `reused`: others have used the connection before, and have begun so many `messages` on it.
         """
 
     def upstream_wanted(self) -> None:

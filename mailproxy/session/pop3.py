@@ -202,7 +202,13 @@ class POP3Session:
 
     # What the mail server does
 
-    def upstream_opened(self, capabilities: object, *, reused: bool = False) -> None:  # noqa: ARG002 - none is
+    def upstream_opened(
+        self,
+        capabilities: object,
+        *,
+        reused: bool = False,  # noqa: ARG002 - none is
+        messages: int = 0,  # noqa: ARG002 - so that there are none
+    ) -> None:
         """The mail server is ready for commands; `capabilities` are its `POP3Capabilities`."""
         assert isinstance(capabilities, POP3Capabilities)
         if self._turn is Waiting.UPSTREAM_LOGIN:

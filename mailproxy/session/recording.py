@@ -67,7 +67,10 @@ class Event(IntEnum):
     SPOILED = 13
     """At octet `number` of the message, from 0, was what must not be in it: `text`."""
     OPENED = 14
-    """The mail server is there; what it offers is `Recorder.things[number]`, and `text` is "reused" or nothing."""
+    """
+    The mail server is there; what it offers is `Recorder.things[number]`.  `text` is "reused 2" where others have begun
+    two messages on the connection before, or nothing.
+    """
     FAILED = 15
     """It is not; the error is `things[number]`."""
     LOST = 16

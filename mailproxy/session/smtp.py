@@ -211,12 +211,12 @@ class SMTPSession:
 
     # What the owner tells of the mail server
 
-    def upstream_opened(self, capabilities: object, *, reused: bool = False) -> None:
+    def upstream_opened(self, capabilities: object, *, reused: bool = False, messages: int = 0) -> None:
         """The mail server is ready for MAIL; `capabilities` are the `Extensions` of its last EHLO."""
         assert isinstance(capabilities, Extensions)
         if self._server.state is Upstream.OPENING:
             self._login_awaited = self._wanted = False
-            self._server.opened(capabilities, reused=reused)
+            self._server.opened(capabilities, reused=reused, messages=messages)
             self._advance()
 
     def upstream_failed(self, error: MailProxyError) -> None:

@@ -221,6 +221,8 @@ class Commands:
             self._refuse_mail(_UNRECORDED)
             return Next.COMMAND
         self._server.notes.begin(mail.path)
+        if self._server.state is Upstream.READY and self._server.worn_out:
+            self._server.leave()
         if self._server.state is not Upstream.READY:
             return Next.LOGIN
         if self._policy.max_message_octets and "SIZE" not in self._server.offered:

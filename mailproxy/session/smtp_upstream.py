@@ -66,7 +66,8 @@ class MailServer:
         self.receiving = False
         """Whether mail data is under way, or is being thrown away: the client has not ended it."""
         self._reused = False
-        self._messages = 0
+        self._earlier = self._messages = 0
+        """Messages that were begun on the connection, by others and by this session."""
         self._taken = False
         self._refusals = 0
         self._mended = False
@@ -82,6 +83,15 @@ class MailServer:
         """What its last reply to EHLO said."""
         self.recipients = 0
         """Of the current transaction: accepted, or not answered yet."""
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether no message more may be begun on the connection; the client does not see MAILMAX (RFC 9422 §4.1)."""
+        return 0 < self._most_messages <= self._earlier + self._messages
+
+    @property
+    def _most_messages(self) -> int:
+        return self.offered.limit("MAILMAX")
 
     @property
     def may_ask_again(self) -> bool:
@@ -106,14 +116,14 @@ class MailServer:
         self.transaction = Transaction.NONE
         self.open()
 
-    def opened(self, offered: Extensions, *, reused: bool) -> None:
-        """It is ready for MAIL; others may have used it before."""
+    def opened(self, offered: Extensions, *, reused: bool, messages: int = 0) -> None:
+        """It is ready for MAIL; others may have used it before, and begun so many messages."""
         self.state = Upstream.READY
         self.offered = offered
         self.transaction = Transaction.NONE
         self._parser = ReplyParser()
         self._reused = reused
-        self._messages = 0
+        self._earlier, self._messages = messages, 0
         self._taken = False
         self._refusals = 0
         self._mended = False
@@ -351,7 +361,8 @@ class MailServer:
         self.notes.end("accepted" if reply.positive else "rejected")
         if reply.positive:
             self._answers.forgive()
-            self._recorder.ripen()
+            if self._recorder.on and not self._most_messages:  # which would be remembered
+                self._recorder.ripen()
             self._taken = True
             self._refusals = 0
         self._agenda.report(

@@ -107,8 +107,8 @@ class FakeSession:
     def downstream_lost(self):
         self._hear("downstream_lost")
 
-    def upstream_opened(self, capabilities, *, reused):
-        assert not reused
+    def upstream_opened(self, capabilities, *, reused, messages):
+        assert (reused, messages) == (False, 0)
         self._hear("upstream_opened", capabilities)
 
     def upstream_wanted(self):

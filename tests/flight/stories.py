@@ -68,9 +68,9 @@ class Recorded:
             self._carry_out()
         return self
 
-    def opened(self, capabilities, *, reused=False):
-        self.recorder.refer(Event.OPENED, capabilities, b"reused" if reused else b"")
-        self.session.upstream_opened(capabilities, reused=reused)
+    def opened(self, capabilities, *, reused=False, messages=0):
+        self.recorder.refer(Event.OPENED, capabilities, b"reused %d" % messages if reused else b"")
+        self.session.upstream_opened(capabilities, reused=reused, messages=messages)
         return self._carry_out()
 
     def failed(self, error):

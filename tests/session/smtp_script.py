@@ -154,9 +154,11 @@ class Script:
         self._deed(OpenUpstream("fresh" in rest.split()))
 
     def _opened(self, rest):
+        """With `reused` where others have had it, and `begun:2` where they have begun two messages on it."""
         words = rest.split()
-        keywords = [word for word in words if word not in ("fresh", "reused")]
-        self.session.upstream_opened(extensions(*keywords), reused="reused" in words)
+        begun = sum(int(word.removeprefix("begun:")) for word in words if word.startswith("begun:"))
+        keywords = [word for word in words if word not in ("fresh", "reused") and not word.startswith("begun:")]
+        self.session.upstream_opened(extensions(*keywords), reused="reused" in words, messages=begun)
 
     def _failed(self, rest):
         self.session.upstream_failed(make_error(rest.removeprefix("fresh ")))

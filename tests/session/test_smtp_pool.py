@@ -436,6 +436,35 @@ def test_when_others_want_the_connection(script):
     play(script, known=KNOWN)
 
 
+MOST = "PIPELINING LIMITS=MAILMAX=2\n"
+WORN_OUT = {
+    "the_next_message_gets_another_one": HELLO
+    + f"open {MOST}"
+    + SENT
+    + SENT
+    + "C: MAIL FROM:<a@x>\nrelease 2\nask\nquiet\nopened reused begun:1 "
+    + f"{MOST}M: MAIL FROM:<a@x>\nU: 250 m\nS: 250 m\nC: RSET\nM: RSET\nU: 250 ok\nS: 250 ok\n"
+    + f"{GROUP}release 1\nopen {MOST}{GROUP_OUT}{GROUP_IN}quiet\n",
+    "a_message_that_was_refused_counts": HELLO
+    + f"open {MOST}"
+    + 2 * "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>\nU: 550 no\nS: 550 no\n"
+    + "C: MAIL FROM:<a@x>\nrelease 2 no:2\nfail Unreachable\nS: 451 4.4.1 Upstream not reachable\nquiet\n",
+    "a_command_that_begins_none_does_not": HELLO
+    + f"open begun:1 {MOST}"
+    + SENT
+    + "C: MAIL FROM:<a@x> XYZ\nS: 555 5.5.4 Unsupported parameter\nC: EHLO client\nS: 250-proxy.test\n"
+    + "S: 250 PIPELINING\n"
+    + QUIT
+    + "release 1\nclose quit",
+}
+
+
+@pytest.mark.parametrize("script", WORN_OUT.values(), ids=WORN_OUT)
+def test_no_more_messages_than_the_mail_server_takes_on_one_connection(script):
+    """The client is not told of MAILMAX, which is about our connection (RFC 9422 §4.1)."""
+    play(script, known=KNOWN)
+
+
 ENDS = {
     "quit": READY + QUIT + "release 0\nclose quit",
     "quit_behind_messages": READY + SENT + SENT + QUIT + "release 2\nclose quit",
