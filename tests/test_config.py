@@ -145,6 +145,11 @@ MISTAKES = [
     ("", "[smtp]\nstrict_sync = 1", ["smtp.strict_sync: must be true or false"]),
     ("", '[smtp]\nbare_newline = "Reject"', ["smtp.bare_newline: must be one of normalize, reject"]),
     ("", "[smtp]\nbare_newline = [1]", ["smtp.bare_newline: must be one of normalize, reject"]),
+    (
+        "",
+        "[smtp]\nmax_message_octets = -1",
+        ["smtp.max_message_octets: must be between 1 and 1099511627776, or 0 for none"],
+    ),
     ("workers = 0", "", ["workers: must be between 1 and 64"]),
     ("workers = 65", "", ["workers: must be between 1 and 64"]),
     ("workers = true", "", ["workers: must be a whole number"]),

@@ -109,7 +109,11 @@ def test_the_log_has_levels_by_namespace(write):
         ('format = "xml"', "log.format: must be one of auto, text, json"),
         ('level = "loud"', "log.level: must be one of debug, info, warn, error, critical"),
         ("levels = 1", "log.levels: must be a table of levels"),
-        ('levels = { x = "loud" }', "log.levels: must be one of debug, info, warn, error, critical"),
+        ('levels = { x = "loud" }', "log.levels.x: must be one of debug, info, warn, error, critical"),
+        (
+            'levels = { "a.b" = 1, x = "warn" }',
+            'log.levels."a.b": must be one of debug, info, warn, error, critical',
+        ),
         (
             'levels = { "a b" = "info" }',
             "log.levels: a namespace must be 1 to 100 letters, digits, '_' or '.', in quotes where it has a dot",

@@ -34,7 +34,7 @@ class Between:
             return "must be a number"
         if math.isfinite(value) and (self.least <= value <= self.most or (self.zero and value == 0)):
             return None
-        wanted = f"must be between {self.least:g} and {self.most:.10g}"
+        wanted = f"must be between {self.least:.15g} and {self.most:.15g}"
         return f"{wanted}, or 0 for {self.zero}" if self.zero else wanted
 
 

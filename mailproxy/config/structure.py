@@ -201,10 +201,17 @@ def _levels(raw: object) -> LogLevels:
     """A table of namespaces, each with its level."""
     if not isinstance(raw, dict):
         raise Invalid("must be a table of levels")
+    wrong: list[Exception] = []
     for name, level in raw.items():
         if not re.fullmatch(r"[A-Za-z0-9_.]{1,100}", name):
             raise Invalid("a namespace must be 1 to 100 letters, digits, '_' or '.', in quotes where it has a dot")
-        _literal(level, LogLevelName)
+        try:
+            _literal(level, LogLevelName)
+        except Invalid as error:
+            error.add_note(IterableValidationNote("namespace", name, str))
+            wrong.append(error)
+    if wrong:
+        raise ExceptionGroup("levels", wrong)
     return LogLevels(raw)
 
 
