@@ -15,7 +15,7 @@ from typing import Any
 
 from mailproxy.ledger.chain import Link
 from mailproxy.ledger.keyed import NO_KEY, AddressKey, BadKey, read_key
-from mailproxy.ledger.search import Question, parse_address, parse_time, search
+from mailproxy.ledger.search import Hit, Question, parse_address, parse_time, search
 from mailproxy.ledger.verify import Finding, verify
 
 _OK, _WRONG, _USAGE = 0, 1, 2
@@ -91,11 +91,16 @@ def _search(options: argparse.Namespace) -> int:
     wanted: dict[str, Any] = {
         name: getattr(options, name) for name in ("address", "message_id", "since", "until", "tenant", "session")
     }
-    for line, fits in search(options.files, Question(**wanted, key=options.key_file)):
-        if fits:
+    hidden = 0
+    for line, hit in search(options.files, Question(**wanted, key=options.key_file)):
+        if hit is Hit.FITS:
             _say(line.octets.decode("ascii", "replace") + "\n")
+        elif hit is Hit.HIDDEN:
+            hidden += 1
         else:  # what a crash has left, most often; whether that is so, verify says
             _complain(f"{line.file}:{line.number}: is no record of a ledger")
+    if hidden:
+        _complain(f"records with hidden addresses, which only --key-file can find: {hidden}")
     return _OK
 
 

@@ -20,7 +20,9 @@ MAX_KEY_OCTETS = 4096
 """More is another file."""
 
 _PREFIX = "hmac-sha256:"
-_ADDRESS = re.compile(r"[^\s<>()\[\],;:\"]+@[^\s<>()\[\],;:\"]+")
+# what looks like Mailbox = ( Dot-string / Quoted-string ) "@" ( Domain / address-literal ), RFC 5321 §4.1.2, and more
+_PART = r"[^\s<>()\[\],;:\"]+"
+_ADDRESS = re.compile(rf'(?:"[^"]*"|{_PART})@(?:\[[^\s\]]*\]|{_PART})')
 # source route, RFC 5321 §4.1.2: A-d-l ":" with A-d-l = At-domain *( "," At-domain )
 _ROUTE = re.compile(rb"@[^:<>]*:")
 
@@ -61,6 +63,10 @@ class AddressKey:
         if self.key is not None and stored.startswith(_PREFIX):
             return hmac.compare_digest(stored, self.hide(address))
         return folded(stored) == folded(address)
+
+    def cannot_tell(self, stored: str) -> bool:
+        """Whether the address was stored under a key, and we have none."""
+        return self.key is None and stored.startswith(_PREFIX)
 
 
 NO_KEY = AddressKey()

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,14 @@ from mailproxy.ledger.record import readable, timestamp
 from mailproxy.ledger.verify import Line, lines
 
 _ABOUT_MAIL = frozenset({"transaction", "pop3"})
+
+
+class Hit(Enum):
+    """What a line is to somebody who asks."""
+
+    FITS = "it is wanted"
+    HIDDEN = "it may be wanted: its addresses are stored under a key that we do not have"
+    NO_RECORD = "it is no record"
 
 
 @frozen(kw_only=True)
@@ -31,16 +40,21 @@ class Question:
     session: str | None = None
     key: AddressKey = NO_KEY
 
-    def fits(self, record: dict[str, Any]) -> bool:
-        """Whether it is such a record; one counts for the time in which it ended."""
-        return (
+    def judge(self, record: dict[str, Any]) -> Hit | None:
+        """What such a record is to the question, None for nothing; one counts for the time in which it ended."""
+        fits = (
             record.get("kind") in _ABOUT_MAIL
             and self.tenant in (None, record.get("tenant"))
             and self.session in (None, record.get("session"))
             and (self.since or "") <= record.get("end", "") < (self.until or "~")
             and self._has_message_id(record.get("message_id"))
-            and (self.address is None or any(self.key.matches(each, self.address) for each in _addresses(record)))
         )
+        return self._judge_addresses(list(_addresses(record))) if fits else None
+
+    def _judge_addresses(self, stored: list[str]) -> Hit | None:
+        if self.address is None or any(self.key.matches(each, self.address) for each in stored):
+            return Hit.FITS
+        return Hit.HIDDEN if any(map(self.key.cannot_tell, stored)) else None
 
     def _has_message_id(self, found: str | None) -> bool:
         if self.message_id is None:
@@ -54,9 +68,9 @@ def _addresses(record: dict[str, Any]) -> Iterator[str]:
     yield from (record[name] for name in ("reverse_path", "user") if record.get(name) is not None)
 
 
-def search(paths: Iterable[Path], question: Question) -> Iterator[tuple[Line, bool]]:
+def search(paths: Iterable[Path], question: Question) -> Iterator[tuple[Line, Hit]]:
     """
-    Lines that fit, and those that are no records: False stands beside these.
+    Lines that fit, and those of which that cannot be said.
 
     Raises:
         OSError: a file cannot be read.
@@ -64,10 +78,9 @@ def search(paths: Iterable[Path], question: Question) -> Iterator[tuple[Line, bo
     for path in paths:
         for line in lines(path):
             record = _parse(line.octets)
-            if record is None:
-                yield line, False
-            elif question.fits(record):
-                yield line, True
+            hit = Hit.NO_RECORD if record is None else question.judge(record)
+            if hit is not None:
+                yield line, hit
 
 
 def _parse(line: bytes) -> dict[str, Any] | None:

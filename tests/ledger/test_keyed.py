@@ -53,6 +53,13 @@ def test_an_address_in_a_reply_is_hidden_too():
     assert text.startswith("5.1.1 <hmac-sha256:")
 
 
+@pytest.mark.parametrize(
+    "address", ['"bob smith"@x.test', "bob@[192.0.2.1]", '"a<b>"@[IPv6:2001:db8::1]', "b=o+b@x.test"]
+)
+def test_so_is_one_that_is_seldom_written(address):
+    assert KEY.hide_in(f"5.1.1 <{address}>: no") == f"5.1.1 <{KEY.hide(address)}>: no"
+
+
 def test_the_key_is_shown_to_nobody():
     assert "0123456789" not in repr(KEY)
 

@@ -4,7 +4,7 @@ import pytest
 
 from mailproxy.ledger.keyed import AddressKey
 from mailproxy.ledger.record import ForwardPath, POP3Session, encode, note, readable
-from mailproxy.ledger.search import Question, parse_address, parse_time, search
+from mailproxy.ledger.search import Hit, Question, parse_address, parse_time, search
 from tests.ledger.books import NOON, files, transaction, writer
 
 KEY = AddressKey(b"0123456789abcdef")
@@ -41,8 +41,8 @@ def ledger(tmp_path):
 
 def found(paths, **question):
     hits = list(search(paths, Question(**question)))
-    assert all(fits for _, fits in hits)
-    return [json.loads(line.octets)["session"] for line, _ in hits]
+    assert Hit.NO_RECORD not in {hit for _, hit in hits}
+    return [json.loads(line.octets)["session"] for line, hit in hits if hit is Hit.FITS]
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_line_that_is_no_record_is_named_and_the_search_goes_on(ledger):
     with ledger[0].open("ab") as file:
         file.write(b'torn\n[]\n"x"\n')
     hits = list(search(ledger, Question(address="to3@x.test")))
-    assert [fits for _, fits in hits] == [False, False, False, True]
+    assert [hit for _, hit in hits] == [*3 * [Hit.NO_RECORD], Hit.FITS]
 
 
 @pytest.mark.parametrize(
