@@ -13,6 +13,7 @@ from attrs import frozen
 from twisted.internet.defer import Deferred
 
 from mailproxy.downstream.surroundings import Book, Upstream
+from mailproxy.downstream.whereabouts import host_of
 from mailproxy.ledger.keyed import address_of
 from mailproxy.ledger.queueid import queue_id
 from mailproxy.ledger.record import ForwardPath, POP3Session, Transaction, encode, readable
@@ -145,7 +146,7 @@ def _client(client: Client) -> dict[str, Any]:
     """From where a client comes, and how; a local socket has no address."""
     version, cipher = _tls(client.transport) if client.secure else (None, None)
     return {
-        "client_address": getattr(client.place, "host", None),
+        "client_address": host_of(client.place),
         "client_port": getattr(client.place, "port", None),
         "client_tls": version,
         "client_cipher": cipher,
@@ -159,7 +160,7 @@ def _route(upstream: Upstream) -> dict[str, Any]:
     version, cipher = _tls(upstream.transport) if upstream.secured else (None, None)
     return {
         "upstream_host": upstream.login.destination.host,
-        "upstream_address": getattr(peer, "host", None),
+        "upstream_address": host_of(peer),
         "upstream_port": getattr(peer, "port", None),
         "upstream_tls": version,
         "upstream_cipher": cipher,

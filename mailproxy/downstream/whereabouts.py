@@ -14,9 +14,15 @@ from mailproxy.wire.proxyprotocol import Addresses
 
 def place_of(address: Any) -> str:
     """An address for the log."""
-    if not hasattr(address, "port"):
+    host = host_of(address)
+    if host is None:
         return "a local socket"
-    return f"[{address.host}]:{address.port}" if ":" in address.host else f"{address.host}:{address.port}"
+    return f"[{host}]:{address.port}" if ":" in host else f"{host}:{address.port}"
+
+
+def host_of(address: Any) -> str | None:
+    """An address without its port; None for that of a local socket."""
+    return plain(address.host) if hasattr(address, "port") else None
 
 
 def ends_of(transport: Any) -> Addresses | None:

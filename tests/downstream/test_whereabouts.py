@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from mailproxy.downstream.whereabouts import ends_of, place_of, source_of
+from mailproxy.downstream.whereabouts import ends_of, host_of, place_of, source_of
 from mailproxy.wire.proxyprotocol import Addresses
 
 
@@ -18,12 +18,21 @@ def connection(peer, own):
     [
         (IPv4Address("TCP", "192.0.2.1", 25), "192.0.2.1:25"),
         (IPv6Address("TCP", "2001:db8::1", 25), "[2001:db8::1]:25"),
+        (IPv6Address("TCP", "::ffff:192.0.2.1", 25), "192.0.2.1:25"),
+        (IPv6Address("TCP", "fe80::1%eth0", 25), "[fe80::1%eth0]:25"),
         (UNIXAddress("/x"), "a local socket"),
         (None, "a local socket"),
     ],
 )
 def test_places(address, place):
     assert place_of(address) == place
+
+
+def test_hosts():
+    """As auditors look for them: one of IPv4 that came to a socket of IPv6 is what it is."""
+    assert host_of(IPv6Address("TCP", "::ffff:192.0.2.1", 25)) == "192.0.2.1"
+    assert host_of(IPv6Address("TCP", "2001:db8::1", 25)) == "2001:db8::1"
+    assert host_of(UNIXAddress(None)) is None
 
 
 @pytest.mark.parametrize(
