@@ -154,6 +154,8 @@ class SessionLog:
         self._began = listener.seconds()
         self._opening = self._asked = self._transaction = 0.0
         """When that began; 0 while there is none, or when it was measured."""
+        self._wanted = False
+        """Whether a connection to the mail server was ever asked for."""
         self.peer = peer
         self._ended = False
         self.quote: Callable[[bytes], str] = printable
@@ -206,13 +208,15 @@ class SessionLog:
         """
         The session has ended; only the first word counts.
 
-        `spoken` is whether the client has ever said anything.  One that has not only looked whether we are there.
+        `spoken` is whether the client has ever said anything.  One that has not only looked whether we are there.  So
+        has one that said goodbye before it needed the mail server, as health checks do.
         """
         if not self._ended:
             self._ended = True
             self._count_end(outcome)
             kind = _Kind("ended", LogLevel.info, f"ended: {outcome}", outcome)
-            if spoken and outcome != self._failure and outcome not in _STRANGERS:
+            looked = not spoken or (outcome == "quit" and not self._wanted)
+            if not looked and outcome != self._failure and outcome not in _STRANGERS:
                 self._say(kind.level, kind.event, kind.text, outcome=outcome)
             else:
                 self._say_once(kind)
@@ -227,6 +231,7 @@ class SessionLog:
 
     def opening(self) -> None:
         """A connection to the mail server is asked for."""
+        self._wanted = True
         self._opening = self._listener.seconds()
 
     def opened(self, *, secured: bool) -> None:

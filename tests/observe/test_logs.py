@@ -263,6 +263,7 @@ def test_a_session_that_recovers_has_an_end_of_its_own():
     book = Book()
     for _ in range(3):
         session = book.listener.session("x")
+        session.opening()
         session.failed(Unreachable("no connection"), "login")
         session.ended("quit")
     assert [line["event"] for line in book.read] == ["failed", "ended", "ended", "ended"]
@@ -277,7 +278,7 @@ def test_a_session_that_recovers_has_an_end_of_its_own():
         ("not_smtp", True, True),
         ("not_pop3", True, True),
         ("downstream_tls_failed", False, True),
-        ("quit", True, False),
+        ("quit", True, True),
     ],
 )
 def test_who_only_looks_whether_we_are_there_does_not_fill_the_log(outcome, spoken, folded):
@@ -348,3 +349,12 @@ def test_every_example_on_the_page_is_as_the_code_writes_it():
     (line,) = book.read
     assert line | {"time": example["time"]} == example
     assert list(line) == list(example)
+
+
+def test_who_wanted_the_mail_server_did_not_only_look():
+    book = Book()
+    for _ in range(4):
+        session = book.listener.session("x")
+        session.opening()
+        session.ended("quit")
+    assert len(book.lines) == 4
