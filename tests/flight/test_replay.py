@@ -13,6 +13,7 @@ from mailproxy.flight.recording import recording_of
 from mailproxy.flight.replay import CRASHED, replay, told
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.recording import Event
+from mailproxy.wire.smtp import Extensions
 from mailproxy.wire.transparency import BareNewlines
 from tests.flight.stories import CAPABLE, OFFERED, Recorded, lost_in_data, sends, smtp_in_transaction
 
@@ -239,3 +240,19 @@ def test_whatever_happens_it_ends_the_same(data, is_smtp):
     played = again(recorded)
     assert played.mistake is None
     assert played.outcome == recorded.outcome
+
+
+@pytest.mark.parametrize("messages", [3, 20])
+def test_messages_are_counted_once_more_where_the_mail_server_takes_so_many(messages):
+    """What was sent since the connection was made decides when there is another one; nothing of it is left out."""
+    counting = Extensions(b"mx.test", {"LIMITS": f"MAILMAX={messages}"})
+    recorded = Recorded.smtp().start().client(b"EHLO client.test\r\n").opened(counting, reused=True, messages=1)
+    for _ in range(messages - 1):
+        recorded.client(b"MAIL FROM:<a@b>\r\n").server(b"250 ok\r\n").client(b"RCPT TO:<c@d>\r\n").server(b"250 ok\r\n")
+        sends(recorded)
+    recorded.client(b"MAIL FROM:<a@b>\r\n").failed(Unreachable("no route")).client(b"QUIT\r\n")
+    assert b"451 4.4.1 Upstream not reachable" in recorded.said
+    assert recorded.recorder.whole
+    played = again(recorded)
+    assert (played.mistake, played.outcome) == (None, "quit")
+    assert any("451 4.4.1" in line for line in played.lines)

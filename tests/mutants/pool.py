@@ -125,15 +125,15 @@ self._spoiled(self)
     Guard(
         "a session begins no more messages on a connection than the mail server allows",
         "session/smtp_upstream.py",
-        before='return 0 < self.offered.limit("MAILMAX") <= self._earlier + self._messages',
+        before="return 0 < self._most_messages <= self._earlier + self._messages",
         after="return False",
         tests=SESSION,
     ),
     Guard(
         "what others began on a connection counts towards what the mail server allows",
         "session/smtp_upstream.py",
-        before='return 0 < self.offered.limit("MAILMAX") <= self._earlier + self._messages',
-        after='return 0 < self.offered.limit("MAILMAX") <= self._messages',
+        before="return 0 < self._most_messages <= self._earlier + self._messages",
+        after="return 0 < self._most_messages <= self._messages",
         tests=SESSION,
     ),
     Guard(
