@@ -24,7 +24,7 @@ from mailproxy.errors import ConnectionLost, MailProxyError, RefusedSession, TLS
 from mailproxy.tls import describe_tls_failure, keep_session
 from mailproxy.upstream.channel import Channel
 from mailproxy.upstream.farewells import Farewells
-from mailproxy.upstream.words import concealer, quoter
+from mailproxy.upstream.words import words_of
 from mailproxy.wire.introduction import Introduction
 from mailproxy.wire.proxyprotocol import Version, format_header
 
@@ -81,9 +81,10 @@ class UpstreamStream:
         self.ready: Deferred[UpstreamStream] = Deferred(self._cancelled)
         """Fires with the stream once it is logged in, or fails with an `UpstreamError`."""
         self.capabilities: object = None
-        self.quoted = quoter(login.credentials)
+        words = words_of(login.credentials)
+        self.quoted = words.quoted
         """What the mail server said, for the log: without the credentials that it was sent."""
-        self.concealed = concealer(login.credentials)
+        self.concealed = words.concealed
         """What the mail server said, for the client: without the credentials that it was sent."""
         self.doing = "waiting for the TLS handshake" if over_tls else "waiting for the greeting"
         self.secured = False
