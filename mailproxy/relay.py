@@ -21,9 +21,11 @@ class Intake:
     Reading from one transport, which goes on while nobody holds it.
     """
 
+    __slots__ = ("__weakref__", "_holders", "_transport")
+
     def __init__(self, transport: IPushProducer) -> None:
         self._transport = transport
-        self._holders: set[object] = set()
+        self._holders: tuple[object, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -34,7 +36,8 @@ class Intake:
         """Reading pauses, if it has not; up to one socket read may still come in."""
         if not self._holders:
             self._transport.pauseProducing()
-        self._holders.add(holder)
+        if holder not in self._holders:
+            self._holders += (holder,)
 
     def want(self, holder: object, *, wanted: bool) -> None:
         """Held or released, as it was perhaps already."""
@@ -47,7 +50,7 @@ class Intake:
     def release(self, holder: object) -> None:
         """Reading resumes once no holder is left."""
         if holder in self._holders:
-            self._holders.remove(holder)
+            self._holders = tuple(each for each in self._holders if each != holder)
             if not self._holders:
                 self._transport.resumeProducing()
 
@@ -64,6 +67,8 @@ class Backpressure:
         changed: called after each pause and resume.
     """
 
+    __slots__ = ("__weakref__", "_changed", "_deadline", "_intakes", "_stalled", "full", "stall_seconds")
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -72,7 +77,7 @@ class Backpressure:
         stalled: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        self._intakes: list[Intake] = []
+        self._intakes: tuple[Intake, ...] = ()
         self._deadline = Deadline(clock)
         self.stall_seconds = stall_seconds
         self._stalled = stalled
@@ -81,7 +86,7 @@ class Backpressure:
 
     def govern(self, intakes: Iterable[Intake]) -> None:
         """From now on these are the intakes that fill the transport."""
-        before, self._intakes = self._intakes, list(intakes)
+        before, self._intakes = self._intakes, tuple(intakes)
         if self.full:
             self._hold()
         for intake in before:
@@ -109,7 +114,7 @@ class Backpressure:
         self.full = False
         self._deadline.clear()
         self._release()
-        self._intakes = []
+        self._intakes = ()
         self._stalled = self._changed = _nobody
 
     def _hold(self) -> None:

@@ -28,6 +28,8 @@ class Pump:
     Whom to call is said each time, so that a session that is over keeps nobody alive.
     """
 
+    __slots__ = ("_next", "_running", "_stopped", "held", "in_line")
+
     def __init__(self, clock: IReactorTime) -> None:
         self._next = Deadline(clock)
         self._running = False

@@ -65,6 +65,8 @@ class ReplyQueue:
         counts: where those that were taken are counted.
     """
 
+    __slots__ = ("_counts", "_owed", "awaited", "closing", "stage")
+
     def __init__(self, counts: Counter[str] | None = None) -> None:
         self._counts: Counter[str] = Counter() if counts is None else counts
         self.stage = GREETING

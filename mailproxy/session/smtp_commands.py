@@ -59,6 +59,19 @@ class Commands:
         secure: whether the client's octets come through TLS.
     """
 
+    __slots__ = (
+        "_agenda",
+        "_answers",
+        "_failed_logins",
+        "_greeted",
+        "_keywords",
+        "_known",
+        "_plain_mail",
+        "_policy",
+        "_secure",
+        "_server",
+    )
+
     def __init__(
         self,
         policy: SMTPPolicy,

@@ -52,6 +52,32 @@ class MailServer:
         recorder: keeps what is heard.
     """
 
+    __slots__ = (
+        "_agenda",
+        "_answers",
+        "_asked",
+        "_content",
+        "_fresh",
+        "_mended",
+        "_messages",
+        "_parser",
+        "_policy",
+        "_recorder",
+        "_refusals",
+        "_replies",
+        "_reused",
+        "_taken",
+        "_tally",
+        "_utf8",
+        "notes",
+        "offered",
+        "receiving",
+        "recipients",
+        "state",
+        "transaction",
+        "withdrawn",
+    )
+
     def __init__(
         self, policy: SMTPPolicy, answers: Answers, agenda: Agenda, notes: NoNotes, recorder: NoRecorder
     ) -> None:

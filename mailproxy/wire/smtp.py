@@ -88,6 +88,8 @@ class ReplyParser:
     Replies out of octets that arrive cut anywhere; bounded in lines and octets.
     """
 
+    __slots__ = ("_buffer", "_lines", "_octets")
+
     def __init__(self) -> None:
         self._buffer = LineBuffer(MAX_REPLY_LINE_OCTETS)
         self._lines: list[bytes] = []
