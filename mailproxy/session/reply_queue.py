@@ -133,6 +133,8 @@ class ReplyQueue:
 
         What is owed behind a reply that ends the session is forgotten.
         """
+        if not self._owed or self._owed[0].awaited is not None:
+            return b"", None
         ready = bytearray()
         while self._owed and self._owed[0].awaited is None:
             owed = self._owed.pop(0)
