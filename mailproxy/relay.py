@@ -67,7 +67,7 @@ class Backpressure:
         changed: called after each pause and resume.
     """
 
-    __slots__ = ("__weakref__", "_changed", "_deadline", "_intakes", "_stalled", "full", "stall_seconds")
+    __slots__ = ("__weakref__", "_changed", "_clock", "_deadline", "_intakes", "_stalled", "full", "stall_seconds")
 
     def __init__(
         self,
@@ -78,7 +78,9 @@ class Backpressure:
         changed: Callable[[], None],
     ) -> None:
         self._intakes: tuple[Intake, ...] = ()
-        self._deadline = Deadline(clock)
+        self._clock = clock
+        self._deadline: Deadline | None = None
+        """There is one while it is full; most never are."""
         self.stall_seconds = stall_seconds
         self._stalled = stalled
         self._changed = changed
@@ -98,24 +100,28 @@ class Backpressure:
         if self.full:
             return
         self.full = True
+        self._deadline = Deadline(self._clock)
         self._deadline.set(self.stall_seconds, self._stalled)
         self._hold()
         self._changed()
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
-        self.full = False
-        self._deadline.clear()
-        self._release()
+        self._empty()
         self._changed()
 
     def stopProducing(self) -> None:
         """The transport is lost or not ours any more: it holds nobody back, and nobody will be called."""
-        self.full = False
-        self._deadline.clear()
-        self._release()
+        self._empty()
         self._intakes = ()
         self._stalled = self._changed = _nobody
+
+    def _empty(self) -> None:
+        self.full = False
+        if self._deadline is not None:
+            self._deadline.clear()
+            self._deadline = None
+        self._release()
 
     def _hold(self) -> None:
         for intake in self._intakes:

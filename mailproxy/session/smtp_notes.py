@@ -175,6 +175,9 @@ class NoNotes:
         """It goes no further, and how it ends follows from how far it was."""
 
 
+NO_NOTES = NoNotes()
+
+
 class Notes(NoNotes):
     """
     Args:

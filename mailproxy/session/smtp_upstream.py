@@ -78,6 +78,9 @@ class MailServer:
         "withdrawn",
     )
 
+    _content: Content
+    """The last mail data that the mail server has asked for."""
+
     def __init__(
         self, policy: SMTPPolicy, answers: Answers, agenda: Agenda, notes: NoNotes, recorder: NoRecorder
     ) -> None:
@@ -88,7 +91,6 @@ class MailServer:
         self._replies = answers.replies
         self._agenda = agenda
         self._parser = ReplyParser()
-        self._content = self._new_content()
         self.receiving = False
         """Whether mail data is under way, or is being thrown away: the client has not ended it."""
         self._reused = False
@@ -263,9 +265,6 @@ class MailServer:
         self._ask(Awaited.END_OF_DATA, END)
         return True
 
-    def _new_content(self) -> Content:
-        return Content(self._policy.bare_newline, self._policy.max_message_octets)
-
     # What it says
 
     def receive(self, chunk: bytes, conceal: Callable[[bytes], bytes]) -> None:
@@ -348,7 +347,7 @@ class MailServer:
             self._pass_on(reply)
         elif reply.code == 354:
             self._pass_on(reply)
-            self._content = self._new_content()
+            self._content = Content(self._policy.bare_newline, self._policy.max_message_octets)
             self.notes.content_begins()
             self.receiving = True
         elif self._replies.awaited[0].ahead:
