@@ -300,7 +300,7 @@ class SMTPSession:
         if not self._deaf:
             while self._step():
                 pass
-        if len(self._input) and self._replies.awaits_last(Awaited.DATA):
+        if self._replies.awaits_last(Awaited.DATA) and len(self._input):
             self._replies.awaited[-1].ahead = True
         self._deliver()
         if self._wanted:
@@ -313,7 +313,10 @@ class SMTPSession:
 
     def _step(self) -> bool:
         """Take a line of the client, if there is none, and carry it out, if its turn has come; whether it had."""
-        if (self._draining and self._left_for_good()) or not self._has_more or not self._takes_commands():
+        if self._draining and self._left_for_good():
+            return False
+        idle = self._held is None and not (self._again or self._server.withdrawn or self._input.in_line)
+        if idle or not self._takes_commands():
             return False
         if self._server.withdrawn:
             self._take_back()
@@ -326,11 +329,6 @@ class SMTPSession:
         command, self._held = self._held, None
         self._run(command)
         return not self._deaf
-
-    @property
-    def _has_more(self) -> bool:
-        """Whether there is anything to carry out, or to take a line from."""
-        return self._held is not None or bool(self._again or self._server.withdrawn) or self._input.in_line
 
     def _has_its_turn(self, command: Command) -> bool:
         """Whether it may join those whose replies are awaited."""
