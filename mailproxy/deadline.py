@@ -22,6 +22,8 @@ class Deadline:
     Whom to call is known only while a deadline is set, so that an idle one keeps nobody alive.
     """
 
+    __slots__ = ("_call", "_clock", "_due", "_expired", "_rings")
+
     def __init__(self, clock: IReactorTime) -> None:
         self._clock = clock
         self._call: IDelayedCall | None = None

@@ -21,9 +21,11 @@ class Intake:
     Reading from one transport, which goes on while nobody holds it.
     """
 
+    __slots__ = ("__weakref__", "_holders", "_transport")
+
     def __init__(self, transport: IPushProducer) -> None:
         self._transport = transport
-        self._holders: set[object] = set()
+        self._holders: tuple[object, ...] = ()
 
     @property
     def held(self) -> bool:
@@ -34,7 +36,8 @@ class Intake:
         """Reading pauses, if it has not; up to one socket read may still come in."""
         if not self._holders:
             self._transport.pauseProducing()
-        self._holders.add(holder)
+        if holder not in self._holders:
+            self._holders += (holder,)
 
     def want(self, holder: object, *, wanted: bool) -> None:
         """Held or released, as it was perhaps already."""
@@ -47,7 +50,7 @@ class Intake:
     def release(self, holder: object) -> None:
         """Reading resumes once no holder is left."""
         if holder in self._holders:
-            self._holders.remove(holder)
+            self._holders = tuple(each for each in self._holders if each != holder)
             if not self._holders:
                 self._transport.resumeProducing()
 
@@ -64,6 +67,8 @@ class Backpressure:
         changed: called after each pause and resume.
     """
 
+    __slots__ = ("__weakref__", "_changed", "_clock", "_deadline", "_intakes", "_stalled", "full", "stall_seconds")
+
     def __init__(
         self,
         clock: IReactorTime,
@@ -72,8 +77,10 @@ class Backpressure:
         stalled: Callable[[], None],
         changed: Callable[[], None],
     ) -> None:
-        self._intakes: list[Intake] = []
-        self._deadline = Deadline(clock)
+        self._intakes: tuple[Intake, ...] = ()
+        self._clock = clock
+        self._deadline: Deadline | None = None
+        """There is one while it is full; most never are."""
         self.stall_seconds = stall_seconds
         self._stalled = stalled
         self._changed = changed
@@ -81,7 +88,7 @@ class Backpressure:
 
     def govern(self, intakes: Iterable[Intake]) -> None:
         """From now on these are the intakes that fill the transport."""
-        before, self._intakes = self._intakes, list(intakes)
+        before, self._intakes = self._intakes, tuple(intakes)
         if self.full:
             self._hold()
         for intake in before:
@@ -93,24 +100,28 @@ class Backpressure:
         if self.full:
             return
         self.full = True
+        self._deadline = Deadline(self._clock)
         self._deadline.set(self.stall_seconds, self._stalled)
         self._hold()
         self._changed()
 
     def resumeProducing(self) -> None:
         """The transport's buffer is empty again."""
-        self.full = False
-        self._deadline.clear()
-        self._release()
+        self._empty()
         self._changed()
 
     def stopProducing(self) -> None:
         """The transport is lost or not ours any more: it holds nobody back, and nobody will be called."""
-        self.full = False
-        self._deadline.clear()
-        self._release()
-        self._intakes = []
+        self._empty()
+        self._intakes = ()
         self._stalled = self._changed = _nobody
+
+    def _empty(self) -> None:
+        self.full = False
+        if self._deadline is not None:
+            self._deadline.clear()
+            self._deadline = None
+        self._release()
 
     def _hold(self) -> None:
         for intake in self._intakes:

@@ -46,6 +46,19 @@ class ClientConnection(TwistedProtocol):
         hurried: there is a crowd, so that the client has less time to begin.
     """
 
+    __slots__ = (
+        "_around",
+        "_bound",
+        "_connected",
+        "_drained",
+        "_handshaking",
+        "_hurried",
+        "_listening",
+        "_over_tls",
+        "_read_closed",
+        "_said_goodbye",
+    )
+
     transport: Any
 
     def __init__(self, around: Surroundings, *, hurried: bool) -> None:

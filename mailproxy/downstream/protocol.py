@@ -76,8 +76,27 @@ class SessionProtocol(ClientConnection):
         hurried: there is a crowd, so that the client has less time to begin.
     """
 
-    addresses: Addresses | None = None
-    """Where the client is, once that is known, and if anybody has to know."""
+    __slots__ = (
+        "_account",
+        "_begun",
+        "_done",
+        "_ended",
+        "_intake",
+        "_log",
+        "_opening",
+        "_pump",
+        "_recorder",
+        "_session",
+        "_silent",
+        "_timeouts",
+        "_to_downstream",
+        "_to_upstream",
+        "_turn_changed",
+        "_upstream",
+        "_upstream_intake",
+        "_waits",
+        "addresses",
+    )
 
     def __init__(
         self,
@@ -90,6 +109,8 @@ class SessionProtocol(ClientConnection):
         hurried: bool = False,
     ) -> None:
         super().__init__(around, hurried=hurried)
+        self.addresses: Addresses | None = None
+        """Where the client is, once that is known, and if anybody has to know."""
         self._session = session
         self._recorder = session.recorder
         self._log = log
@@ -212,8 +233,9 @@ class SessionProtocol(ClientConnection):
 
     def _obey(self, timeouts: Any) -> None:
         """The destination's own timeouts, where it has any, bound the waits for its mail server."""
-        own = {} if timeouts.read is None else dict.fromkeys(UPSTREAM_WAITS, timeouts.read)
-        self._waits.timeouts = {**self._timeouts, **own}
+        self._waits.timeouts = self._timeouts  # the same for all sessions, where nothing else was said
+        if timeouts.read is not None:
+            self._waits.timeouts = {**self._timeouts, **dict.fromkeys(UPSTREAM_WAITS, timeouts.read)}
         if timeouts.write is not None:
             self._to_upstream.stall_seconds = timeouts.write
 

@@ -28,8 +28,12 @@ class Pump:
     Whom to call is said each time, so that a session that is over keeps nobody alive.
     """
 
+    __slots__ = ("_clock", "_next", "_running", "_stopped", "held", "in_line")
+
     def __init__(self, clock: IReactorTime) -> None:
-        self._next = Deadline(clock)
+        self._clock = clock
+        self._next: Deadline | None = None
+        """There is one once it was needed; hardly any session has that much to do."""
         self._running = False
         self._stopped = False
         self.held = False
@@ -59,6 +63,7 @@ class Pump:
             self._running = False
         self.in_line = not (left or self._stopped)
         if self.in_line:
+            self._next = self._next or Deadline(self._clock)
             self._next.set(0.0, go_on)
         return True
 
@@ -66,4 +71,5 @@ class Pump:
         """There will be no other turn."""
         self._stopped = True
         self.in_line = False
-        self._next.clear()
+        if self._next is not None:
+            self._next.clear()

@@ -45,6 +45,8 @@ class Limit(Enum):
 Room = tuple[Limit, Hashable]
 """What a limit counts, and whose."""
 
+_EVERYWHERE: Room = (Limit.EVERYWHERE, None)
+
 
 @define(eq=False)
 class Place:
@@ -116,7 +118,7 @@ class Rooms:
     @property
     def sessions(self) -> int:
         """How many places are taken in all."""
-        return self.taken[Limit.EVERYWHERE, None]
+        return self.taken[_EVERYWHERE]
 
     def door(self, tenant: str | None, limit: int = 0) -> Door:
         """The way in of a listener: whose it is (None: the provider's), and how many it may let in."""
@@ -150,6 +152,10 @@ class Door:
     _rooms: Rooms
     _tenant: str | None
     limit: int = field(default=0)
+    _of_tenant: Room = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._of_tenant = (Limit.TENANT, self._tenant)
 
     def enter(self, address: Any, now: float) -> Place | Limit:
         """
@@ -170,7 +176,7 @@ class Door:
         """Whether more than three quarters of all places, or of the tenant's, are taken."""
         return any(
             self._rooms.taken[room] > _CROWDED * most
-            for room in ((Limit.TENANT, self._tenant), (Limit.EVERYWHERE, None))
+            for room in (self._of_tenant, _EVERYWHERE)
             if (most := self._rooms.limits[room[0]])
         )
 
@@ -184,7 +190,6 @@ class Door:
 
         Whose own rooms are full takes nothing from other tenants, be it from the very same client.
         """
-        of_tenant = (Limit.TENANT, self._tenant)
         own = any(room[0] in (Limit.LISTENER, Limit.TENANT) for room in full)
         lenders: dict[Place, Limit] = {}
         for room in full:
@@ -192,7 +197,7 @@ class Door:
                 return room[0]  # one place more would not be enough
             if not any(place.is_in(room) for place in lenders):
                 place = self._rooms.newcomers.first(room)
-                if place is None or now - place.since < SPEAK_UP_SECONDS or (own and not place.is_in(of_tenant)):
+                if place is None or now - place.since < SPEAK_UP_SECONDS or (own and not place.is_in(self._of_tenant)):
                     return room[0]
                 lenders[place] = room[0]
         return lenders
@@ -201,7 +206,7 @@ class Door:
         """The narrowest first: it says most about who is at fault."""
         client = client_of(address)
         own: list[Room] = [] if client is None else [(Limit.CLIENT, client)]
-        return [*own, (Limit.LISTENER, self), (Limit.TENANT, self._tenant), (Limit.EVERYWHERE, None)]
+        return [*own, (Limit.LISTENER, self), self._of_tenant, _EVERYWHERE]
 
     def _is_full(self, room: Room) -> bool:
         most = self._most(room)

@@ -23,10 +23,9 @@ class SMTPServerFactory(SessionFactory):
     def __init__(self, policy: SMTPPolicy, around: Surroundings, log: ListenerLog, door: Door) -> None:
         super().__init__(around, log, door)
         self._policy = policy
+        self._known = around.upstreams.known
 
     def make_session(self) -> SMTPSession:
         """A new session for a new client."""
         around, counts = self._around, self.log.counters.replies
-        return SMTPSession(
-            self._policy, around.upstreams.known, counts, may_record=around.may_record, recorder=around.recorder()
-        )
+        return SMTPSession(self._policy, self._known, counts, may_record=around.may_record, recorder=around.recorder())

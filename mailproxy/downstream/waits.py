@@ -38,6 +38,9 @@ _BOUNDED_ELSEWHERE = frozenset({Waiting.UPSTREAM_LOGIN})
 _NEXT_TO_NOTHING = 0.001
 """Seconds that are not worth another timer."""
 
+_NOTHING = Allowance(0, 0, 0)
+"""What there is while no content is on its way: nobody earns or spends it."""
+
 
 class Waits:
     """
@@ -53,6 +56,19 @@ class Waits:
         expired: called when the current wait has lasted for too long.
     """
 
+    __slots__ = (
+        "__weakref__",
+        "_allowance",
+        "_armed",
+        "_clock",
+        "_deadline",
+        "_expired",
+        "_flowing",
+        "_held",
+        "_rate",
+        "timeouts",
+    )
+
     def __init__(
         self, clock: IReactorTime, timeouts: Mapping[Waiting, float], rate: float, expired: Callable[[], None]
     ) -> None:
@@ -64,7 +80,7 @@ class Waits:
         self._armed: tuple[int, bool] | None = None
         self._flowing: Waiting | None = None
         """The content that is on its way, if there is any; then there is an allowance."""
-        self._allowance = Allowance(0, 0, 0)
+        self._allowance = _NOTHING
         self._held = False
 
     def heard(self, content: Waiting, octets: int) -> None:

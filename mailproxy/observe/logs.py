@@ -44,6 +44,8 @@ _SUBJECT = re.compile(r"^(?:\{\w+\}: |destination \{destination\}, tenant \{tena
 _MAX_TEXT = 4096
 """Characters of one value; what peers say is cut far earlier."""
 
+_json = json.JSONEncoder(separators=(",", ":")).encode
+
 
 @define
 class LogSettings:
@@ -130,7 +132,7 @@ def text_line(event: LogEvent) -> str:
 def json_line(event: LogEvent) -> str:
     """The event as one JSON object; empty if it says nothing.  A worker's line stays what it was."""
     if "log_line" in event:
-        return json.dumps(event["log_line"], separators=(",", ":")) + "\n"
+        return _json(event["log_line"]) + "\n"
     text, failure = event.get("log_sentence") or formatEvent(event), event.get("log_failure")
     if not text and failure is None:
         return ""
@@ -148,7 +150,7 @@ def json_line(event: LogEvent) -> str:
         line["fields"] = fields
     if isinstance(failure, Failure):
         line["traceback"] = failure.getTraceback()
-    return json.dumps(line, separators=(",", ":")) + "\n"
+    return _json(line) + "\n"
 
 
 @lru_cache(maxsize=1024)

@@ -143,6 +143,23 @@ class ListenerLog:
 class SessionLog:
     """The log of one session, and what it adds to the listener's counters."""
 
+    __slots__ = (
+        "_asked",
+        "_began",
+        "_ended",
+        "_failure",
+        "_listener",
+        "_opening",
+        "_seen",
+        "_transaction",
+        "_wanted",
+        "counters",
+        "id",
+        "peer",
+        "quote",
+        "trouble",
+    )
+
     def __init__(self, listener: ListenerLog, peer: str) -> None:
         self._listener = listener
         self.counters = listener.counters

@@ -26,22 +26,36 @@ def printable(text: bytes | str, limit: int = 256) -> str:
     return clean + "..." if len(octets) > limit else clean
 
 
+class Secrets:
+    """
+    What must not be shown; made once for many texts.
+    """
+
+    __slots__ = ("_beginnings", "_known")
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._known = tuple(secret for secret in secrets if secret)
+        self._beginnings = re.compile("|".join({re.escape(secret[:_TELLING]) for secret in self._known}))
+
+    def taken_out_of(self, text: str) -> str:
+        """
+        The text with every one of them replaced, also where only its beginning stands: a peer may quote back what it
+        was sent.  At each place the secret counts of which most is there.
+        """
+        if not self._known:
+            return text
+        kept: list[str] = []
+        place = 0
+        while (found := self._beginnings.search(text, place)) is not None:
+            start = found.start()
+            kept += text[place:start], "<secret>"
+            place = start + max(_agreement(text, start, secret) for secret in self._known)
+        return "".join(kept) + text[place:]
+
+
 def without_secrets(text: str, secrets: Iterable[str]) -> str:
-    """
-    The text with every one of the secrets replaced, also where only its beginning stands: a peer may quote back what
-    it was sent.  At each place the secret counts of which most is there.
-    """
-    known = [secret for secret in secrets if secret]
-    if not known:
-        return text
-    beginnings = re.compile("|".join({re.escape(secret[:_TELLING]) for secret in known}))
-    kept: list[str] = []
-    place = 0
-    while (found := beginnings.search(text, place)) is not None:
-        start = found.start()
-        kept += text[place:start], "<secret>"
-        place = start + max(_agreement(text, start, secret) for secret in known)
-    return "".join(kept) + text[place:]
+    """The text as `Secrets` shows it."""
+    return Secrets(secrets).taken_out_of(text)
 
 
 def _agreement(text: str, start: int, secret: str) -> int:

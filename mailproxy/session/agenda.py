@@ -13,6 +13,8 @@ JOINED_OCTETS = 16_384
 class Agenda:
     """Actions in the order in which they were decided."""
 
+    __slots__ = ("_actions",)
+
     def __init__(self) -> None:
         self._actions: list[Action] = []
 

@@ -75,6 +75,9 @@ class POP3Session:
         recorder: keeps what is heard.
     """
 
+    _body: MultilineScanner
+    """The last multi-line response."""
+
     def __init__(
         self,
         policy: POP3Policy,
@@ -101,7 +104,6 @@ class POP3Session:
         """Commands, responses and pieces of bodies so far: what makes one wait another one."""
         self._lines = self._new_lines()
         self._status_lines = LineBuffer(policy.max_status_octets)
-        self._body = MultilineScanner()
         self._outstanding = Command("")
         self._upstream_there = False
         self.has_spoken = False

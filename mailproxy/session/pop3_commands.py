@@ -49,6 +49,20 @@ class Commands:
     Says what becomes of each line of the client; keeps what the client has told of itself, and who is logged in.
     """
 
+    __slots__ = (
+        "_agenda",
+        "_login",
+        "_login_over",
+        "_login_reported",
+        "_offered",
+        "_policy",
+        "_relayed",
+        "_secure",
+        "_unencrypted",
+        "identified",
+        "stage",
+    )
+
     def __init__(self, policy: POP3Policy, agenda: Agenda) -> None:
         self._policy = policy
         self._agenda = agenda

@@ -31,6 +31,8 @@ class IgnoredLogin:
     `open` is True while the client's next line is no command but its turn in an AUTH exchange.
     """
 
+    __slots__ = ("_prompts", "open")
+
     def __init__(self) -> None:
         self.open = False
         self._prompts: list[bytes] = []

@@ -14,6 +14,8 @@ MAX_USER_OCTETS = 255
 class VisitNotes:
     """Counts what the mail server has agreed to."""
 
+    __slots__ = ("_committed", "_deleted", "_octets", "_retrieved", "_user")
+
     def __init__(self) -> None:
         self._user: bytes | None = None
         self._retrieved = self._deleted = self._octets = 0

@@ -139,6 +139,8 @@ class Frame:
 class NoRecorder:
     """Nothing is kept."""
 
+    __slots__ = ()
+
     on = False
     ripe = False
     """Whether the session has just done something whole, so that `rest` is worth a call."""
@@ -181,9 +183,12 @@ _FLOWS = {Event.CONTENT: (Event.CLIENT, Event.CLIENT_CONTENT), Event.BODY: (Even
 class Recorder(NoRecorder):
     """Keeps what one session hears."""
 
+    __slots__ = ("_clean", "_last", "_pending", "_rests", "_tape", "ripe", "things", "whole")
+
     on = True
 
     def __init__(self) -> None:
+        self.ripe = False
         self._tape = bytearray()
         self._last = 0
         """Where the last frame begins."""

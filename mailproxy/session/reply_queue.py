@@ -65,6 +65,8 @@ class ReplyQueue:
         counts: where those that were taken are counted.
     """
 
+    __slots__ = ("_counts", "_owed", "awaited", "closing", "stage")
+
     def __init__(self, counts: Counter[str] | None = None) -> None:
         self._counts: Counter[str] = Counter() if counts is None else counts
         self.stage = GREETING
@@ -131,6 +133,8 @@ class ReplyQueue:
 
         What is owed behind a reply that ends the session is forgotten.
         """
+        if not self._owed or self._owed[0].awaited is not None:
+            return b"", None
         ready = bytearray()
         while self._owed and self._owed[0].awaited is None:
             owed = self._owed.pop(0)

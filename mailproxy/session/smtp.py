@@ -46,7 +46,7 @@ from mailproxy.session.smtp_commands import Commands
 from mailproxy.session.smtp_groups import may_run, must_be_silent
 from mailproxy.session.smtp_input import CommandInput, Complaint
 from mailproxy.session.smtp_local import bdat_octets
-from mailproxy.session.smtp_notes import NoNotes, Notes
+from mailproxy.session.smtp_notes import NO_NOTES, Notes
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import DOWNSTREAM_WAITS, WAITS, Mode, Next, Transaction, Upstream
 from mailproxy.session.smtp_upstream import Line, MailServer
@@ -93,7 +93,7 @@ class SMTPSession:
         self._agenda = Agenda()
         self._answers = Answers(policy, counts)
         self._replies = self._answers.replies
-        notes = NoNotes() if may_record is None else Notes(self._agenda, recorder.asking(Event.RECORDABLE, may_record))
+        notes = NO_NOTES if may_record is None else Notes(self._agenda, recorder.asking(Event.RECORDABLE, may_record))
         self._server = MailServer(policy, self._answers, self._agenda, notes, recorder)
         self._commands = self._new_commands(secure=policy.encryption is Encryption.IMPLICIT)
         self._input = CommandInput(policy)
@@ -300,7 +300,7 @@ class SMTPSession:
         if not self._deaf:
             while self._step():
                 pass
-        if len(self._input) and self._replies.awaits_last(Awaited.DATA):
+        if self._replies.awaits_last(Awaited.DATA) and len(self._input):
             self._replies.awaited[-1].ahead = True
         self._deliver()
         if self._wanted:
@@ -313,7 +313,10 @@ class SMTPSession:
 
     def _step(self) -> bool:
         """Take a line of the client, if there is none, and carry it out, if its turn has come; whether it had."""
-        if (self._draining and self._left_for_good()) or not self._takes_commands():
+        if self._draining and self._left_for_good():
+            return False
+        idle = self._held is None and not (self._again or self._server.withdrawn or self._input.in_line)
+        if idle or not self._takes_commands():
             return False
         if self._server.withdrawn:
             self._take_back()

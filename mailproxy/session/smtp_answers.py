@@ -20,6 +20,8 @@ class Answers:
         counts: where replies are counted.
     """
 
+    __slots__ = ("_errors", "_junk", "_policy", "replies")
+
     def __init__(self, policy: SMTPPolicy, counts: Counter[str] | None = None) -> None:
         self._policy = policy
         self._errors = self._junk = 0

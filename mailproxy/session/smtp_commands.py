@@ -59,6 +59,19 @@ class Commands:
         secure: whether the client's octets come through TLS.
     """
 
+    __slots__ = (
+        "_agenda",
+        "_answers",
+        "_failed_logins",
+        "_greeted",
+        "_keywords",
+        "_known",
+        "_plain_mail",
+        "_policy",
+        "_secure",
+        "_server",
+    )
+
     def __init__(
         self,
         policy: SMTPPolicy,
@@ -75,7 +88,7 @@ class Commands:
         self._agenda = agenda
         self._known = known
         self._secure = secure
-        self._keywords: dict[str, str] = {}
+        self._keywords: Mapping[str, str] = {}
         self._greeted = False
         self._failed_logins = 0
         self._plain_mail = False
@@ -184,7 +197,7 @@ class Commands:
             self._agenda.report("non_esmtp")
         self._answers.say(format_ehlo(self._policy.server_name, self._keywords))
 
-    def _announced(self) -> dict[str, str]:
+    def _announced(self) -> Mapping[str, str]:
         if self._locked:
             return BEFORE_TLS
         return announced(

@@ -29,6 +29,18 @@ class Content:
     Source: RFC 5321 §4.1.1.4; RFC 1870 §6 for what SIZE counts.
     """
 
+    __slots__ = (
+        "_finder",
+        "_keeper",
+        "_max_octets",
+        "discarded",
+        "fault",
+        "outcome",
+        "sound",
+        "upstream",
+        "verdict",
+    )
+
     def __init__(self, policy: BareNewlines, max_octets: int) -> None:
         self._finder = EndFinder()
         self._keeper = NewlineKeeper(policy)

@@ -6,7 +6,8 @@ An allow-list: a keyword that has no row here is not passed on, whatever the mai
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 from mailproxy.errors import BadCommand
 from mailproxy.wire.smtp import Extensions, Parameter, format_reply, number
@@ -19,13 +20,14 @@ _RCPT_PARAMETERS = {"NOTIFY": "DSN", "ORCPT": "DSN"}
 _KEYWORDS = _MAIL_PARAMETERS | _RCPT_PARAMETERS
 _BODIES = (b"7BIT", b"8BITMIME")
 
-BEFORE_TLS = {"PIPELINING": "", "STARTTLS": ""}
+BEFORE_TLS: Mapping[str, str] = {"PIPELINING": "", "STARTTLS": ""}
 """All that is announced where TLS has to come first: the mail server is not asked before that."""
 
 
+@lru_cache(maxsize=64)  # the same for nearly all sessions of a listener
 def announced(
     offered: Extensions, *, max_message_octets: int, max_recipients: int, starttls: bool = False
-) -> dict[str, str]:
+) -> Mapping[str, str]:
     """
     The keywords that a client sees, in order, each with its parameters.
 
@@ -44,7 +46,7 @@ def announced(
     return keywords
 
 
-def format_ehlo(server_name: str, keywords: dict[str, str]) -> bytes:
+def format_ehlo(server_name: str, keywords: Mapping[str, str]) -> bytes:
     """The positive reply to EHLO; the client's argument is not repeated."""
     lines = [f"{keyword} {parameters}".strip() for keyword, parameters in keywords.items()]
     return format_reply(250, "", server_name, *lines)

@@ -60,6 +60,8 @@ class CommandInput(LineBuffer):
     Source: RFC 5321 §4.1.1, §4.5.3.1.4.
     """
 
+    __slots__ = ("_max_skipped",)
+
     def __init__(self, policy: SMTPPolicy) -> None:
         super().__init__(policy.max_line_octets, lone_lf_ends_line=policy.lone_lf_ends_command)
         self._max_skipped = policy.max_skipped_octets

@@ -49,6 +49,8 @@ class MessageIDFinder:
     Finds the first Message-ID in the header section, out of chunks cut anywhere, and keeps no more than that field.
     """
 
+    __slots__ = ("_kept", "_left", "_over", "found")
+
     def __init__(self) -> None:
         self._kept = b""
         self._left = MAX_SEARCHED_OCTETS
@@ -85,6 +87,8 @@ class MessageIDFinder:
 
 class ContentNotes:
     """What goes to the mail server as mail data."""
+
+    __slots__ = ("_finder", "_hash", "_unstuffer", "octets")
 
     def __init__(self) -> None:
         self._hash = sha256()
@@ -123,6 +127,8 @@ class State(Enum):
 
 class NoNotes:
     """There is no ledger: nothing is noted, and anything may begin."""
+
+    __slots__ = ()
 
     @property
     def open(self) -> bool:
@@ -169,12 +175,30 @@ class NoNotes:
         """It goes no further, and how it ends follows from how far it was."""
 
 
+NO_NOTES = NoNotes()
+
+
 class Notes(NoNotes):
     """
     Args:
         agenda: where it goes.
         may_begin: whether something may begin that has to be recorded.
     """
+
+    __slots__ = (
+        "_agenda",
+        "_content",
+        "_ehlo",
+        "_last",
+        "_left_out",
+        "_may_begin",
+        "_path",
+        "_recipients",
+        "_refusal",
+        "_room",
+        "_state",
+        "_unanswered",
+    )
 
     def __init__(self, agenda: Agenda, may_begin: Callable[[], bool]) -> None:
         self._agenda = agenda

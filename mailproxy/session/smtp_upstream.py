@@ -52,6 +52,36 @@ class MailServer:
         recorder: keeps what is heard.
     """
 
+    __slots__ = (
+        "_agenda",
+        "_answers",
+        "_asked",
+        "_content",
+        "_earlier",
+        "_fresh",
+        "_mended",
+        "_messages",
+        "_parser",
+        "_policy",
+        "_recorder",
+        "_refusals",
+        "_replies",
+        "_reused",
+        "_taken",
+        "_tally",
+        "_utf8",
+        "notes",
+        "offered",
+        "receiving",
+        "recipients",
+        "state",
+        "transaction",
+        "withdrawn",
+    )
+
+    _content: Content
+    """The last mail data that the mail server has asked for."""
+
     def __init__(
         self, policy: SMTPPolicy, answers: Answers, agenda: Agenda, notes: NoNotes, recorder: NoRecorder
     ) -> None:
@@ -62,7 +92,6 @@ class MailServer:
         self._replies = answers.replies
         self._agenda = agenda
         self._parser = ReplyParser()
-        self._content = self._new_content()
         self.receiving = False
         """Whether mail data is under way, or is being thrown away: the client has not ended it."""
         self._reused = False
@@ -247,9 +276,6 @@ class MailServer:
         self._ask(Awaited.END_OF_DATA, END)
         return True
 
-    def _new_content(self) -> Content:
-        return Content(self._policy.bare_newline, self._policy.max_message_octets)
-
     # What it says
 
     def receive(self, chunk: bytes, conceal: Callable[[bytes], bytes]) -> None:
@@ -332,7 +358,7 @@ class MailServer:
             self._pass_on(reply)
         elif reply.code == 354:
             self._pass_on(reply)
-            self._content = self._new_content()
+            self._content = Content(self._policy.bare_newline, self._policy.max_message_octets)
             self.notes.content_begins()
             self.receiving = True
         elif self._replies.awaited[0].ahead:

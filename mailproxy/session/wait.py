@@ -12,6 +12,8 @@ class Wait:
     The current wait of a session; `serial` is another number with each wait, and the same as long as one lasts.
     """
 
+    __slots__ = ("_about", "serial", "waiting")
+
     def __init__(self, waiting: Waiting) -> None:
         self.waiting = waiting
         self.serial = 0

@@ -165,6 +165,10 @@ class _PeerCheck:
     passed: bool = False
     """The peer has shown what we want to see."""
 
+    def has_passed(self) -> bool:
+        """Whether it has."""
+        return self.passed
+
     def verify(self, _connection: SSL.Connection, certificate: crypto.X509, number: int, depth: int, good: int) -> bool:
         """
         OpenSSL's question: whether the handshake may go on; if not, the protocol was told why.
@@ -193,7 +197,7 @@ class _Connection(ResumableConnection):
     """A connection that knows whom it wants."""
 
     def __init__(self, context: SSL.Context, connection: socket.socket | None, check: _PeerCheck) -> None:
-        super().__init__(context, connection, lambda: check.passed)
+        super().__init__(context, connection, check.has_passed)
         self.check = check
 
 

@@ -125,6 +125,7 @@ class ResumableConnection(SteppedConnection):
         super().__init__(context, connection)
         self._judged = judged
         self._resumption: Resumption | None = None
+        self._key: Hashable = None
         self._proof: Proof | None = None
 
     def resume(self, resumption: Resumption, key: Hashable) -> None:
@@ -148,6 +149,7 @@ class ResumableConnection(SteppedConnection):
         session = None if proof is None else self.get_session()
         if resumption is not None and proof is not None and session is not None:
             resumption.put(self._key, Kept(session, proof))
+        self._key = None
 
     @property
     def proven_until(self) -> float | None:

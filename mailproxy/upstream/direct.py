@@ -28,6 +28,8 @@ class Direct:
         self._connect = connect
         self._quit_seconds = quit_seconds
         self._opening = self._in_use = self._made = 0
+        self._offered: object = None
+        """What the last connection's mail server offers: most offer the same again, and it is kept once."""
 
     def open(self, *, fresh: bool = False) -> Deferred[UpstreamStream]:  # noqa: ARG002 - every one is
         """A stream that is logged in; it fails with a `MailProxyError`.  Cancelling ends the attempt."""
@@ -55,6 +57,9 @@ class Direct:
             self._made += 1
             self._in_use += 1
             result.gone = self._gone
+            if result.capabilities != self._offered:
+                self._offered = result.capabilities
+            result.capabilities = self._offered
         return result
 
     def _gone(self, _: UpstreamStream) -> None:

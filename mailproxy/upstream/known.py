@@ -26,11 +26,13 @@ class Known:
         self._capabilities: object = None
         self._until = 0.0
 
-    def learn(self, destination: Destination, capabilities: object) -> None:
-        """A login at the destination has just brought this."""
+    def learn(self, destination: Destination, capabilities: object) -> object:
+        """A login at the destination has just brought this, or its equal that was known before: that is given back."""
         self._destination = destination
-        self._capabilities = capabilities
+        if self._capabilities != capabilities:
+            self._capabilities = capabilities
         self._until = self._clock.seconds() + KNOWN_SECONDS
+        return self._capabilities
 
     def look(self) -> object:
         """What it offers, as far as we know; None when we do not."""

@@ -309,7 +309,7 @@ class Pool:
     def _made(self, stream: UpstreamStream, attempt: Deferred[UpstreamStream]) -> None:
         begun = self._attempts.pop(attempt)
         assert stream.channel is not None
-        self._known.learn(stream.channel.login.destination, stream.capabilities)
+        stream.capabilities = self._known.learn(stream.channel.login.destination, stream.capabilities)
         self._streams[stream] = None
         self._made_so_far += 1
         stream.born = self._clock.seconds()

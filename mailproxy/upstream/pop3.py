@@ -319,6 +319,11 @@ class POP3Upstream(UpstreamStream, AdvancedPOP3Client):  # type: ignore[misc]  #
 
     # Ends
 
+    def forget_login(self) -> None:
+        """The conversation is over."""
+        self._tls = None
+        del self._lines, self._status, self._tls_up
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: D102 - Twisted's
         super().connectionLost(reason)
         self._stop()

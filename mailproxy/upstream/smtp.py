@@ -41,6 +41,10 @@ from mailproxy.wire.xclient import Telling, format_commands, parse_attributes
 MAX_COMMAND_OCTETS = 512
 """RFC 4954 §4: an AUTH command with its initial response is a command line like any other."""
 
+_OURS = ("_mechanism", "_offered", "_parser", "_reply")
+_TWISTEDS = ("_expected", "_failresponse", "_okresponse", "authenticators", "context", "log", "resp")
+_FOR_THE_LOGIN = (*_OURS, *_TWISTEDS, "successAddresses", "toAddressesResult")
+
 
 class SMTPUpstream(UpstreamStream, ESMTPClient):
     """
@@ -85,6 +89,9 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         self._reply = Reply(0, ())
         self._offered = Extensions(b"", {})
         self._mechanism: sasl.Mechanism | None = None
+
+    # `ESMTPClient` has one, in Python, for the sake of a name of old.
+    __setattr__ = object.__setattr__
 
     def connectionMade(self) -> None:  # noqa: D102 - Twisted's
         super().connectionMade()
@@ -283,6 +290,11 @@ class SMTPUpstream(UpstreamStream, ESMTPClient):
         """The login is done: what follows is the session's."""
         self.logged_in(self._offered, pending=self._parser.pending)
 
+    def forget_login(self) -> None:
+        """The conversation is over."""
+        for name in _FOR_THE_LOGIN:
+            setattr(self, name, None)
+
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: D102 - Twisted's
         super().connectionLost(reason)
-        del self._okresponse, self._failresponse  # methods of our own, which would keep us alive
+        self.forget_login()  # among it are methods of our own, which would keep us alive

@@ -6,36 +6,59 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Callable
+from weakref import WeakKeyDictionary
+
+from attrs import frozen
 
 from mailproxy.destination.model import Credentials
-from mailproxy.observe.text import printable, without_secrets
+from mailproxy.observe.text import Secrets, printable
 from mailproxy.wire.sasl import Mechanism
 
 SHORTEST_CONCEALED = 8
 """A shorter secret may be a common word, and to take that out of a reply would tell what the secret is."""
 
 
+@frozen(eq=False)
+class Words:
+    """
+    What a mail server said: `quoted` makes it fit for the log, `concealed` for its client, octet for octet.
+
+    Both take the credentials out, in any form they were sent in.
+    """
+
+    quoted: Callable[[bytes], str]
+    concealed: Callable[[bytes], bytes]
+
+
+def words_of(credentials: Credentials | None) -> Words:
+    """All connections with the same credentials have the same one, which goes when they do."""
+    if credentials is None:
+        return _WITHOUT_CREDENTIALS
+    words = _words.get(credentials)
+    if words is None:
+        words = _words[credentials] = Words(quoter(credentials), concealer(credentials))
+    return words
+
+
 def quoter(credentials: Credentials | None) -> Callable[[bytes], str]:
-    """What makes the words of a mail server fit for the log; made once for a login, since each mail needs it."""
-    forms = [] if credentials is None else _forms(credentials)
-    return lambda text: printable(without_secrets(text.decode("utf-8", "replace"), forms))
+    """What makes the words of a mail server fit for the log."""
+    secrets = Secrets([] if credentials is None else _forms(credentials))
+    return lambda text: printable(secrets.taken_out_of(text.decode("utf-8", "replace")))
 
 
 def quoted(text: bytes, credentials: Credentials | None) -> str:
     """The words of a mail server, escaped and bounded, without the credentials in any form they were sent in."""
-    return quoter(credentials)(text)
+    return words_of(credentials).quoted(text)
 
 
 def concealer(credentials: Credentials | None) -> Callable[[bytes], bytes]:
     """
     What makes the words of a mail server fit for its client: octet for octet, but without the credentials in any form.
-
-    Made once for a session, since it looks at every reply.
     """
     if credentials is None or len(credentials.secret) < SHORTEST_CONCEALED:
         return bytes
-    forms = [form.encode("utf-8", "surrogatepass").decode("latin-1") for form in _forms(credentials)]
-    return lambda text: without_secrets(text.decode("latin-1"), forms).encode("latin-1")
+    secrets = Secrets(form.encode("utf-8", "surrogatepass").decode("latin-1") for form in _forms(credentials))
+    return lambda text: secrets.taken_out_of(text.decode("latin-1")).encode("latin-1")
 
 
 def login_refused(mechanism: Mechanism, said: str) -> str:
@@ -52,3 +75,7 @@ def _forms(credentials: Credentials) -> list[str]:
     whole = [b64encode(b"\0" * shift + secret).decode("ascii") for shift in range(3)]
     cores = [text[(0, 2, 3)[shift] :].rstrip("=")[:-1] for shift, text in enumerate(whole)]
     return [credentials.secret, *(core for core in cores if len(core) >= 4)]
+
+
+_WITHOUT_CREDENTIALS = Words(quoter(None), concealer(None))
+_words: WeakKeyDictionary[Credentials, Words] = WeakKeyDictionary()

@@ -20,6 +20,8 @@ class LineBuffer:
         lone_lf_ends_line: a LF without CR ends a line as CRLF does; otherwise it is an error.
     """
 
+    __slots__ = ("_data", "_limit", "_lone_lf_ends_line", "_searched", "_skipping", "beginning", "skipped")
+
     def __init__(self, limit: int, *, lone_lf_ends_line: bool = False) -> None:
         self._limit = limit
         self._lone_lf_ends_line = lone_lf_ends_line

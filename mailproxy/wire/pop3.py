@@ -199,6 +199,8 @@ class MultilineScanner:
     Source: RFC 1939 §3.
     """
 
+    __slots__ = ("_finder", "_keeper")
+
     def __init__(self, *, fix_newlines: bool = False) -> None:
         self._finder = EndFinder()
         self._keeper = NewlineKeeper(BareNewlines.NORMALIZE) if fix_newlines else None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
-from attrs import frozen
+from attrs import field, frozen
 
 from mailproxy.errors import BadCommand, BareNewline, LineTooLong, MalformedReply
 from mailproxy.wire.lines import LineBuffer
@@ -88,6 +89,8 @@ class ReplyParser:
     Replies out of octets that arrive cut anywhere; bounded in lines and octets.
     """
 
+    __slots__ = ("_buffer", "_lines", "_octets")
+
     def __init__(self) -> None:
         self._buffer = LineBuffer(MAX_REPLY_LINE_OCTETS)
         self._lines: list[bytes] = []
@@ -109,21 +112,18 @@ class ReplyParser:
         Raises:
             MalformedReply: no reply looks like that, or it passed a bound.  The stream is of no use after it.
         """
-        while (line := self._next_line()) is not None:
-            self._check(line)
-            self._lines.append(line)
-            if line[3:4] != b"-":
-                lines, self._lines, self._octets = tuple(self._lines), [], 0
-                return Reply(int(line[:3]), lines)
-        return None
-
-    def _next_line(self) -> bytes | None:
         try:
-            return self._buffer.next_line()
+            while (line := self._buffer.next_line()) is not None:
+                self._check(line)
+                self._lines.append(line)
+                if line[3:4] != b"-":
+                    lines, self._lines, self._octets = tuple(self._lines), [], 0
+                    return Reply(int(line[:3]), lines)
         except LineTooLong as error:
             raise MalformedReply(f"a line of a reply is longer than {MAX_REPLY_LINE_OCTETS} octets") from error
         except BareNewline as error:
             raise MalformedReply("a line of a reply ends without CR") from error
+        return None
 
     def _check(self, line: bytes) -> None:
         self._octets += len(line) + 2
@@ -144,7 +144,7 @@ class Extensions:
     """
 
     domain: bytes
-    keywords: Mapping[str, str]
+    keywords: Mapping[str, str] = field(hash=False)
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.keywords
@@ -282,6 +282,7 @@ def _parse_parameters(text: bytes) -> tuple[Parameter, ...]:
     return tuple(parameters.values())
 
 
+@lru_cache(maxsize=256)  # there are few of them, and none has a word of a peer in it
 def format_reply(code: int, status: str, *texts: str) -> bytes:
     """
     One of our own replies, CRLF included; `status` is the enhanced status code, or empty where none belongs.

@@ -34,6 +34,8 @@ class EndFinder:
     At most two octets are held back: a `.` or `.` CR that begins a line.
     """
 
+    __slots__ = ("_held", "_tail", "ended", "rest")
+
     def __init__(self) -> None:
         self._tail = b"\r\n"
         """The last two octets that were handed out, for what spans two chunks."""
@@ -94,6 +96,8 @@ class Unstuffer:
     Source: RFC 5321 §4.5.2.
     """
 
+    __slots__ = ("_tail",)
+
     def __init__(self) -> None:
         self._tail = b"\r\n"
 
@@ -123,6 +127,8 @@ class NewlineKeeper:
     Fed with what `EndFinder` hands out; a trailing CR is held back until its LF is seen.  Content that is clean
     already is handed on as the same object.
     """
+
+    __slots__ = ("_behind_crlf", "_behind_mended", "_held_cr", "_policy", "mended", "octets", "stuffed")
 
     def __init__(self, policy: BareNewlines) -> None:
         self._policy = policy

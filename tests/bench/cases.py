@@ -12,6 +12,7 @@ from tests.bench.kinds import Kind
 from tests.bench.rates import Rate
 
 LEDGER = '[ledger]\npath = "audit.jsonl"\nfsync = "{fsync}"\n'
+ADMIN = '[admin]\nendpoint = "unix:admin"\n'
 WITHOUT_POOL = "[pool]\nenabled = false\n"
 
 CASES: Mapping[str, Kind] = {
@@ -21,6 +22,8 @@ CASES: Mapping[str, Kind] = {
     "smtp-small-20-cold": Rate("smtp", 20, head=WITHOUT_POOL),
     "smtp-small-20-ledger": Rate("smtp", 20, head=LEDGER.format(fsync="always")),
     "smtp-small-20-ledger-unsynced": Rate("smtp", 20, head=LEDGER.format(fsync="never")),
+    "smtp-small-20-admin": Rate("smtp", 20, head=ADMIN),
+    "smtp-small-20-admin-ledger": Rate("smtp", 20, head=ADMIN + LEDGER.format(fsync="interval")),
     "smtp-many-20": Rate("smtp", 20, mails=20),
     "smtp-bulk-8": Rate("smtp", 8, bulk=True),
     "pop3-small-20": Rate("pop3", 20),

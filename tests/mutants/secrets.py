@@ -135,7 +135,7 @@ if False:
     Guard(
         "a secret that a peer quotes is not logged",
         "upstream/words.py",
-        before='return lambda text: printable(without_secrets(text.decode("utf-8", "replace"), forms))',
+        before='return lambda text: printable(secrets.taken_out_of(text.decode("utf-8", "replace")))',
         after='return lambda text: printable(text.decode("utf-8", "replace"))',
         tests=("upstream/test_words.py",),
         seeds=300,
@@ -151,7 +151,7 @@ if False:
     Guard(
         "a client is not told our secret",
         "upstream/words.py",
-        before='    return lambda text: without_secrets(text.decode("latin-1"), forms).encode("latin-1")',
+        before='    return lambda text: secrets.taken_out_of(text.decode("latin-1")).encode("latin-1")',
         after="    return bytes",
         tests=("upstream/test_words.py",),
     ),

@@ -6,7 +6,7 @@ from twisted.internet.defer import Deferred
 from mailproxy.observe.observation import PoolFigures
 from mailproxy.upstream.direct import Direct
 from tests.support.transports import Network
-from tests.upstream.pools import GIVEN_BACK, QUIT_SECONDS, Connector
+from tests.upstream.pools import GIVEN_BACK, OFFERED, QUIT_SECONDS, Connector
 
 
 @pytest.mark.parametrize("more", [{}, {"reset": True, "sound": False}])
@@ -52,3 +52,14 @@ def test_the_mail_server_is_told_of_a_client_if_there_is_one():
     direct.open(fresh=True)
     direct.introduce("the client")
     assert asked == [{}, {"client": "the client"}]
+
+
+def test_what_a_mail_server_offers_again_is_kept_once():
+    connector = Connector(Network())
+    direct = Direct(lambda: connector.open(20.0), QUIT_SECONDS)
+    opened = []
+    for _ in range(2):
+        direct.open().addCallback(opened.append)
+    first, second = opened
+    assert first.capabilities == OFFERED
+    assert first.capabilities is second.capabilities

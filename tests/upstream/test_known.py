@@ -37,3 +37,12 @@ def test_it_is_forgotten_when_a_login_fails():
     known.learn(DESTINATION, OFFERED)
     known.forget()
     assert known.look() is None
+
+
+def test_who_is_offered_the_same_has_the_same_object():
+    known = Known(Clock())
+    assert known.learn(DESTINATION, OFFERED) is OFFERED
+    assert known.learn(DESTINATION, evolve(OFFERED)) is OFFERED
+    other = evolve(OFFERED, keywords={})
+    assert known.learn(DESTINATION, other) is other
+    assert known.look() is other

@@ -35,6 +35,7 @@ from mailproxy.errors import (
 from mailproxy.sandbox.pki import Authority
 from mailproxy.tls import ClientTLS, Trust
 from mailproxy.upstream.pop3 import POP3Upstream
+from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.wire.pop3 import MAX_CAPABILITIES, POP3Capabilities
 from tests.upstream.memory import SECRET, TOKEN, Transport, alice, bearer
 
@@ -502,6 +503,7 @@ def test_no_secret_is_in_the_repr_of_anything():
     greet(stream, b"USER")
     stream.dataReceived(b"+OK\r\n")
     assert SECRET not in repr(vars(stream))
+    assert SECRET not in repr([getattr(stream, name) for name in UpstreamStream.__slots__])
 
 
 REPLIES = st.sampled_from(

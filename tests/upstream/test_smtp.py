@@ -23,6 +23,7 @@ from mailproxy.errors import (
 )
 from mailproxy.relay import Backpressure
 from mailproxy.upstream.smtp import SMTPUpstream
+from mailproxy.upstream.stream import UpstreamStream
 from mailproxy.wire.introduction import Introduction
 from mailproxy.wire.proxyprotocol import Addresses
 from tests.upstream.memory import SECRET, TOKEN, Transport, alice, bearer
@@ -432,6 +433,19 @@ def test_no_secret_is_in_the_repr_of_anything():
     stream = connect(credentials=alice())
     greet(stream, b"AUTH PLAIN")
     assert SECRET not in repr(vars(stream))
+    assert SECRET not in repr([getattr(stream, name) for name in UpstreamStream.__slots__])
+
+
+def test_the_secret_and_the_conversation_are_forgotten_behind_the_login():
+    stream = connect(credentials=alice())
+    greet(stream, b"AUTH PLAIN")
+    mechanism = weakref.ref(stream._mechanism)
+    assert mechanism() is not None
+    stream.dataReceived(b"235 welcome\r\n")
+    assert stream.capabilities.get("AUTH") == ("PLAIN",)
+    assert mechanism() is None
+    assert stream._parser is stream._okresponse is stream._failresponse is None
+    assert len(vars(stream)) <= 30  # Python shares the keys of so many with others of the class
 
 
 def test_the_destinations_name_for_us_comes_before_our_own():

@@ -1,13 +1,14 @@
 """What a mail server said is shown to an operator without the credentials, in whatever form they come back."""
 
 from base64 import b64encode
+from weakref import ref
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mailproxy.destination.model import Password, Token
-from mailproxy.upstream.words import concealer, quoted
+from mailproxy.upstream.words import concealer, quoted, words_of
 
 SECRET = "correct horse battery staple"
 
@@ -117,3 +118,18 @@ def test_a_secret_beyond_ascii_is_found_as_it_went_out():
 
 def test_a_short_secret_is_not_told_from_other_words():
     assert concealer(alice("Ok"))(b"2.1.0 Ok: queued") == b"2.1.0 Ok: queued"
+
+
+# One for all connections
+
+
+def test_whoever_has_the_same_credentials_has_the_same_words():
+    credentials = alice()
+    assert words_of(credentials) is words_of(alice())
+    assert words_of(credentials) is not words_of(alice(SECRET + "!"))
+    assert words_of(None) is words_of(None)
+
+
+def test_a_secret_is_kept_no_longer_than_its_credentials():
+    words = ref(words_of(alice("a secret of its own")))
+    assert words() is None
