@@ -7,6 +7,8 @@ no command of it.
 
 from __future__ import annotations
 
+import re
+
 from mailproxy.errors import BadCommand
 from mailproxy.session.recording import MAX_KEPT_TEXT_OCTETS, Event, Measure, NoRecorder
 from mailproxy.session.smtp_input import CHUNK, ENDLESS, STRANGER, TOO_LONG, Complaint
@@ -18,6 +20,12 @@ Line = smtp.Command | Complaint
 
 _SMTP_WHOLE = frozenset({b"EHLO", b"HELO", b"BDAT"})
 _SMTP_PATHS = frozenset({b"MAIL", b"RCPT"})
+_USUAL = re.compile(
+    rb"(?:FROM|TO):<[^<>\s@\"\\]*(?:@[A-Za-z0-9.-]+)?>(?: (?:SIZE=[0-9]{1,20}|BODY=(?:7BIT|8BITMIME)|SMTPUTF8))*",
+    re.IGNORECASE,
+)
+"""What most of them are, and is told quickly."""
+
 _SMTP_VERBS = frozenset(
     {b"DATA", b"RSET", b"QUIT", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"STARTTLS", b"AUTH", b"ETRN", b"TURN"}
 )
@@ -25,9 +33,9 @@ _POP3_VERBS = frozenset({"USER", "PASS", "APOP", "AUTH", "CAPA", "STLS", "UTF8"}
 _REMEMBERED = frozenset({b"EHLO", b"HELO", b"STARTTLS"})
 
 
-def note_smtp(recorder: NoRecorder, before: Measure, lines: LineBuffer, taken: Line | None) -> None:
+def note_smtp(recorder: NoRecorder, before: Measure, taken: Line | None) -> None:
     """This was taken of the lines of a client of SMTP; None where no line is complete."""
-    octets, skipped = before.taken(lines)
+    octets, skipped = before.taken()
     if isinstance(taken, Complaint):
         if taken.kind in (TOO_LONG, CHUNK, ENDLESS):
             octets, skipped = octets + skipped, 0
@@ -50,9 +58,9 @@ def _note_smtp(recorder: NoRecorder, octets: int, command: smtp.Command) -> None
         recorder.note(Event.WITHHELD, octets, verb if known else b"")
 
 
-def note_pop3(recorder: NoRecorder, before: Measure, lines: LineBuffer, line: bytes | None, *, secret: bool) -> None:
+def note_pop3(recorder: NoRecorder, before: Measure, line: bytes | None, *, secret: bool) -> None:
     """The same for POP3; a `secret` line is an answer in a login."""
-    octets, skipped = before.taken(lines)
+    octets, skipped = before.taken()
     _skip(recorder, skipped)
     if line is not None:
         _note_pop3(recorder, octets, None if secret else pop3.parse_command(line))
@@ -61,7 +69,7 @@ def note_pop3(recorder: NoRecorder, before: Measure, lines: LineBuffer, line: by
 def note_long_pop3(recorder: NoRecorder, before: Measure, lines: LineBuffer) -> None:
     """The same for a line that is too long."""
     kind = STRANGER if begins_other_protocol(lines.beginning) else TOO_LONG
-    recorder.note(Event.COMPLAINT, sum(before.taken(lines)), kind.encode())
+    recorder.note(Event.COMPLAINT, sum(before.taken()), kind.encode())
 
 
 def _note_pop3(recorder: NoRecorder, octets: int, command: pop3.Command | None) -> None:
@@ -102,6 +110,8 @@ def _may_be_shown(command: smtp.Command) -> bool:
         return b" " not in command.argument or command.verb == b"BDAT"
     if command.verb not in _SMTP_PATHS:
         return False
+    if _USUAL.fullmatch(command.argument):
+        return True
     try:
         smtp.parse_path_command(command)
     except BadCommand:

@@ -295,11 +295,11 @@ class POP3Session:
 
     def _take_line(self) -> bool:
         """Take a line of the client, if there is one; whether there was."""
-        before = Measure.of(self._lines) if self.recorder.on else None
+        before = Measure(self._lines) if self.recorder.on else None
         try:
             line = self._lines.next_line()
             if before is not None:
-                note_pop3(self.recorder, before, self._lines, line, secret=self._commands.in_login)
+                note_pop3(self.recorder, before, line, secret=self._commands.in_login)
         except LineTooLong:
             if before is not None:
                 note_long_pop3(self.recorder, before, self._lines)

@@ -42,6 +42,8 @@ Answer = TypeVar("Answer")
 class Event(IntEnum):
     """What happened; `number` and `text` of a `Frame` are as said here."""
 
+    __hash__ = int.__hash__  # each is looked up for every line
+
     START = 1
     """The client is connected."""
     SECURED = 2
@@ -211,7 +213,7 @@ class Recorder(NoRecorder):
             self._settle()
         tape = self._tape
         self._last = len(tape)
-        tape += _HEAD.pack(event, min(number, _LARGEST), len(text))
+        tape += _HEAD.pack(event, min(_LARGEST, number), len(text))
         tape += text
         if event in _CHANGES:
             self._clean = False
@@ -333,19 +335,17 @@ class Recorder(NoRecorder):
         self._rests = [(at - size, clean) if at >= end else (at, clean) for at, clean in self._rests]
 
 
-@frozen
 class Measure:
     """How much was in a buffer before a line was taken."""
 
-    octets: int
-    skipped: int
+    __slots__ = ("_lines", "_octets", "_skipped")
 
-    @classmethod
-    def of(cls, lines: LineBuffer) -> Measure:
-        """A buffer as it is now."""
-        return cls(len(lines), lines.skipped)
+    def __init__(self, lines: LineBuffer) -> None:
+        self._lines = lines
+        self._octets = len(lines)
+        self._skipped = lines.skipped
 
-    def taken(self, lines: LineBuffer) -> tuple[int, int]:
+    def taken(self) -> tuple[int, int]:
         """Octets that were taken since for a line, and those that were read past before it."""
-        skipped = lines.skipped - self.skipped
-        return self.octets - len(lines) - skipped, skipped
+        skipped = self._lines.skipped - self._skipped
+        return self._octets - len(self._lines) - skipped, skipped

@@ -360,9 +360,9 @@ class SMTPSession:
     def _next_command(self) -> Command | Complaint | None:
         if not self.recorder.on:
             return self._input.next_command()
-        before = Measure.of(self._input)
+        before = Measure(self._input)
         line = self._input.next_command()
-        note_smtp(self.recorder, before, self._input, line)
+        note_smtp(self.recorder, before, line)
         return line
 
     def _take_line(self) -> bool:

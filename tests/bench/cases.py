@@ -12,7 +12,7 @@ from tests.bench.kinds import Kind
 from tests.bench.rates import Rate
 
 LEDGER = '[ledger]\npath = "audit.jsonl"\nfsync = "{fsync}"\n'
-ADMIN = '[admin]\nendpoint = "unix:admin"\n'
+ADMIN = '[admin]\nendpoint = "tcp:0"\n'
 WITHOUT_POOL = "[pool]\nenabled = false\n"
 
 CASES: Mapping[str, Kind] = {
