@@ -20,7 +20,8 @@ from mailproxy.admin.values import Advice, Picture, Process, Report, Row
 from mailproxy.config import Config
 from mailproxy.doctor.explain import meaning
 from mailproxy.doctor.table import known_answers
-from mailproxy.flight.flights import Flight
+from mailproxy.flight.latest import latest
+from mailproxy.flight.recording import Recording
 from mailproxy.listeners import Listener
 from mailproxy.observe.condition import Condition, judge
 from mailproxy.observe.counters import Counters
@@ -87,10 +88,14 @@ class Overview:
 
     def pages(self) -> Pages:
         """All that is shown."""
-        return Pages(self.picture, self.picture, self._series, self._stats, self._metrics, explain)
+        return Pages(self.glance, self.picture, self._series, self._stats, self._metrics, explain)
 
     async def picture(self) -> Picture:
-        """The proxy as it is now."""
+        """All of the proxy as it is now."""
+        return evolve(await self.glance(), recordings=recordings_of(self._proxy.listeners))
+
+    async def glance(self) -> Picture:
+        """The same, without what has gone wrong."""
         now = self._clock.seconds()
         return Picture(self._process(now), tuple(_row(listener, now) for listener in self._proxy.listeners))
 
@@ -163,6 +168,11 @@ def report_of(listener: Listener, now: float) -> Report:
     )
 
 
+def recordings_of(listeners: Iterable[Listener]) -> tuple[Recording, ...]:
+    """Their latest sessions that ended badly, the last one first."""
+    return latest((each.order.label, flight) for each in listeners for flight in each.factory.flights)
+
+
 def row_of(
     order: Order,
     counters: Counters,
@@ -170,7 +180,6 @@ def row_of(
     now: float,
     *,
     listening: bool,
-    flights: Iterable[Flight] = (),
 ) -> Row:
     """What is shown of a listener."""
     who = order.recipe.identity
@@ -194,14 +203,12 @@ def row_of(
         credential=report.credential,
         held_until=report.held_until,
         failures=report.failures,
-        flights=tuple(flights),
     )
 
 
 def _row(listener: Listener, now: float) -> Row:
     counters = listener.factory.log.counters
-    flights = listener.factory.flights
-    return row_of(listener.order, counters, report_of(listener, now), now, listening=listener.is_open, flights=flights)
+    return row_of(listener.order, counters, report_of(listener, now), now, listening=listener.is_open)
 
 
 def _whose(listener: Listener) -> Identity:

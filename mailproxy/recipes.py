@@ -163,7 +163,7 @@ def _recipe(config: Config, plan: ListenerPlan, own: OwnNames) -> Recipe:
         max_sessions=limits.max_sessions_per_listener,
         min_content_rate=float(limits.min_content_octets_per_second),
         header=_header(config, plan),
-        recorded=config.admin is not None and config.admin.record_sessions,
+        recorded=config.record_sessions,
     )
 
 

@@ -83,6 +83,7 @@ TOGETHER = ("trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3", "
 NOT_KEYS = {
     "path",
     "source",
+    "recorded",
     "trust",
     "timeouts",
     "limits",

@@ -91,7 +91,7 @@ def test_names_of_ours_matter_to_smtp_alone(config):
 def test_every_key_of_the_file_was_thought_of():
     tables = {"trust", "timeouts", "limits", "hold_off", "pool", "smtp", "pop3"}
     listeners = {"tenants", "listener_tls", "destination_services", "destinations", "server_name", "ehlo_name"}
-    of_the_process = {"path", "source", "watch_seconds", "workers", "log", "metrics", "admin", "ledger"}
+    of_the_process = {"path", "source", "watch_seconds", "workers", "log", "metrics", "admin", "ledger", "recorded"}
     assert {field.name for field in attrs.fields(Config)} == tables | listeners | of_the_process
 
 

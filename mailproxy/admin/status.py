@@ -25,7 +25,7 @@ def status(picture: Picture, explain: Explain, *, addresses: bool = False) -> Ob
         **_process(picture),
         "destinations": [_row(row, explain) for row in picture.rows],
         "failures": [_failure(row, failed, explain) for row, failed in _latest(picture.rows)],
-        "recordings": recordings(picture.rows, addresses=addresses),
+        "recordings": recordings(picture.recordings, addresses=addresses),
     }
 
 

@@ -9,7 +9,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from mailproxy.flight.flights import Flight
+from mailproxy.flight.recording import Recording
 from mailproxy.observe.condition import Credential, Mishap, Peer, Verdict
 from mailproxy.observe.failures import Failed
 
@@ -116,15 +116,19 @@ class Row:
     credential: Credential | None = None
     held_until: float | None = None
     failures: tuple[Failed, ...] = ()
-    flights: tuple[Flight, ...] = ()
 
 
 @frozen
 class Picture:
-    """All of it, at one moment."""
+    """
+    All of it, at one moment.
+
+    `recordings` are the latest sessions that ended badly, the last one first.
+    """
 
     process: Process
     rows: tuple[Row, ...]
+    recordings: tuple[Recording, ...] = ()
 
     @property
     def reasons(self) -> tuple[str, ...]:

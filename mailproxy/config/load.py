@@ -41,7 +41,7 @@ T = TypeVar("T")
 _TOGETHER = ("tenants", "listener_tls", "destination_services", "destinations")
 """The tables that refer to each other."""
 
-_NO_KEYS = ("path", "source")
+_NO_KEYS = ("path", "source", "recorded")
 """What the file does not say."""
 
 

@@ -287,7 +287,8 @@ class Config:
 
     `server_name` and `ehlo_name` are None where the host's own name is to be used, `admin` and `ledger` where there is
     none.  `tenants` holds every tenant that is listened for, written down or not.  `source` is what the file holds
-    where there are workers to be told it.
+    where there are workers to be told it.  `recorded` is for a worker, whose supervisor has the `admin` endpoint: it
+    shows sessions that ended badly.
     """
 
     path: Path
@@ -311,3 +312,9 @@ class Config:
     destination_services: Mapping[str, ServiceConfig] = Factory(dict)
     destinations: tuple[DestinationConfig, ...] = ()
     source: bytes = field(default=b"", eq=False, repr=False)
+    recorded: bool = False
+
+    @property
+    def record_sessions(self) -> bool:
+        """Whether somebody may want to see what a session has heard."""
+        return self.recorded or (self.admin is not None and self.admin.record_sessions)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import cattrs
-from attrs import frozen
+from attrs import field, frozen
 
 from mailproxy.flight.flights import Flight
 from mailproxy.session.pop3_policy import POP3Policy
@@ -42,11 +42,11 @@ class Recording:
     ended: str
     outcome: str
     trouble: str | None
-    policy: SMTPPolicy | POP3Policy
+    policy: SMTPPolicy | POP3Policy = field(hash=False)
     ledger: bool
     whole: bool
-    frames: tuple[Frame, ...]
-    things: tuple[Thing, ...]
+    frames: tuple[Frame, ...] = field(hash=False)
+    things: tuple[Thing, ...] = field(hash=False)
 
     @property
     def protocol(self) -> str:

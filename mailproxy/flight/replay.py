@@ -46,7 +46,11 @@ class Played:
 
 def replay(recording: Recording) -> Played:
     """Tell a new session what the recorded one was told, until it ends."""
-    return _Player(recording).play()
+    try:
+        player = _Player(recording)
+    except Exception as mistake:  # noqa: BLE001 - what can be read need not make sense
+        return Played((), CRASHED, mistake)
+    return player.play()
 
 
 def told(recording: Recording) -> tuple[str, ...]:

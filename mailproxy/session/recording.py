@@ -34,6 +34,10 @@ BINARY = b"binary"
 """What a line is called that begins as none does."""
 
 _HEAD = struct.Struct(">BIH")
+
+MAX_TAPE_FRAMES = MAX_TAPE_OCTETS // _HEAD.size
+"""So many events are on a tape at most, if none has any words."""
+
 _LARGEST = 2**32 - 1
 
 Answer = TypeVar("Answer")

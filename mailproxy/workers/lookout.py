@@ -77,7 +77,7 @@ class Lookout:
         rows = [
             self._row(held, totals.get(held.order.recipe.identity, nothing), now) for held in self._supervisor.listeners
         ]
-        return Picture(self._process(), tuple(rows))
+        return Picture(self._process(), tuple(rows), self._crew.ledger.recordings())
 
     def _row(self, held: Held, counters: Counters, now: float) -> Row:
         report = joined(self._crew.ledger.reports(held.order.recipe.identity))

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import signal
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from enum import Enum
 from functools import partial
@@ -20,6 +21,7 @@ from twisted.python.failure import Failure
 
 from mailproxy.admin.values import Report
 from mailproxy.deadline import Deadline
+from mailproxy.flight.recording import Recording
 from mailproxy.observe.text import printable
 from mailproxy.recipes import Identity
 from mailproxy.workers.channel import Channel
@@ -27,6 +29,7 @@ from mailproxy.workers.counts import Counts, parse_counts
 from mailproxy.workers.doings import Doing
 from mailproxy.workers.frames import Message
 from mailproxy.workers.joined import MAX_REPORTED, Reports, parse_reports
+from mailproxy.workers.shelf import Shelf
 from mailproxy.workers.states import MAX_STATES, States, parse_states
 from mailproxy.workers.values import parse_value
 
@@ -53,7 +56,7 @@ class Look(Enum):
     FIGURES = "figures"
     """That, and what it has counted."""
     REPORTS = "reports"
-    """That, and how every listener is doing."""
+    """That, and how every listener is doing, and what its last sessions were that ended badly."""
 
 
 Answer = list[str] | None
@@ -76,6 +79,9 @@ class Records(Protocol):
 
     def describe(self, worker: int, reports: Reports) -> None:
         """How its listeners are doing."""
+
+    def shelve(self, worker: int, recordings: Sequence[Recording]) -> None:
+        """What its last sessions were that ended badly, the last one first."""
 
 
 class Mate(ProcessProtocol):
@@ -107,6 +113,7 @@ class Mate(ProcessProtocol):
         self._looking: dict[Look, list[Deferred[None]]] = {}
         """Who waits for what; nobody maybe, but it was asked and has not answered."""
         self._reports: dict[Identity, Report] = {}
+        self._shelf = Shelf()
         self._silent = 0
         self._look = Deadline(clock)
 
@@ -183,6 +190,10 @@ class Mate(ProcessProtocol):
                 self._records.note(self.number, parse_states(raw, MAX_STATES))
             case {"reports": raw}:
                 self._describe(parse_reports(raw))
+            case {"recording": raw}:
+                self._shelf.put(raw)
+            case {"shelf": raw}:
+                self._records.shelve(self.number, self._shelf.keep(raw))
             case {"looked": raw}:
                 self._looked(Look(raw))
                 self.answers = True

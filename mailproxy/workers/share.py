@@ -28,7 +28,7 @@ turned away.  Nor `max_pending_headers`, which is about descriptors, and each pr
 def share_of(config: Config, seat: int) -> Config:
     """
     The configuration as the worker in this seat, counted from 0, uses it; each seat has a ledger of its own, and the
-    supervisor alone the admin endpoint.
+    supervisor alone the admin endpoint, which shows what was recorded here.
 
     At the end it does not wait for `drain_delay_seconds`: the supervisor has done so before it says a word.
     """
@@ -36,6 +36,7 @@ def share_of(config: Config, seat: int) -> Config:
     return evolve(
         config,
         admin=None,
+        recorded=config.record_sessions,
         limits=evolve(limits, **{key: _part(getattr(limits, key), config.workers) for key in DIVIDED}),
         pool=evolve(config.pool, max_connections=_connections(config.pool.max_connections, config.workers)),
         destinations=tuple(

@@ -4,10 +4,12 @@ Counting across processes: what one worker has to tell of its listeners, and the
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 from mailproxy.admin.values import Report
+from mailproxy.flight.latest import latest_of
+from mailproxy.flight.recording import Recording
 from mailproxy.observe.counters import Counters
 from mailproxy.observe.observation import State
 from mailproxy.recipes import Identity
@@ -75,6 +77,7 @@ class Ledger:
         """What workers do as a whole."""
         self._conditions = Conditions()
         self._reports: dict[int, Reports] = {}
+        self._recordings: dict[int, Sequence[Recording]] = {}
         self._alive: dict[int, dict[Identity, Counters]] = {}
         self._dead: dict[Identity, Counters] = {}
 
@@ -94,6 +97,14 @@ class Ledger:
         """A worker has told how its listeners are doing."""
         self._reports[worker] = reports
 
+    def shelve(self, worker: int, recordings: Sequence[Recording]) -> None:
+        """A worker has told what its last sessions were that ended badly; any other one does not count any more."""
+        self._recordings[worker] = recordings
+
+    def recordings(self) -> tuple[Recording, ...]:
+        """The last ones of all that live, the last one first."""
+        return latest_of(chain.from_iterable(self._recordings.values()))
+
     def state(self, who: Identity) -> State | None:
         """How a listener is in all workers together; None where none has told."""
         return self._conditions.of(who)
@@ -106,6 +117,7 @@ class Ledger:
         """The worker is dead, and what it has counted stays; how many sessions it took along."""
         self._conditions.close(worker)
         self._reports.pop(worker, None)
+        self._recordings.pop(worker, None)
         self.doings.close(worker)
         lost = 0
         for who, counters in self._alive.pop(worker, {}).items():

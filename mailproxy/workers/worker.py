@@ -26,7 +26,7 @@ from mailproxy.listeners import Listener
 from mailproxy.observe.counters import Counters
 from mailproxy.observe.observation import State
 from mailproxy.observe.process import LagMeter, figures
-from mailproxy.overview import report_of
+from mailproxy.overview import recordings_of, report_of
 from mailproxy.process import follow, forget_threads, spare_the_collector, wait_for_no_thread
 from mailproxy.recipes import Identity
 from mailproxy.service import Endpoints, Proxy, make_service
@@ -40,6 +40,7 @@ from mailproxy.workers.joined import Reports, portions
 from mailproxy.workers.mate import Look
 from mailproxy.workers.places import place_of
 from mailproxy.workers.share import share_of
+from mailproxy.workers.shelf import Telling
 from mailproxy.workers.states import MAX_STATES, States, format_states
 from mailproxy.workers.tally import Tally
 from mailproxy.workers.values import format_value
@@ -80,6 +81,7 @@ class Worker:
         self._tally = Tally()
         self._told: States = {}
         """How the listeners were when that was told."""
+        self._recordings = Telling()
         self._one_at_a_time = DeferredLock()
         self._proxy: Proxy | None = None
         self._ending = self._stopped = self._alone = False
@@ -218,6 +220,10 @@ class Worker:
         self._reactor.stop()
 
     @property
+    def _listeners(self) -> list[Listener]:
+        return [] if self._proxy is None else self._proxy.listeners
+
+    @property
     def _running(self) -> Proxy:
         assert self._proxy is not None, "nothing was started"
         return self._proxy
@@ -248,14 +254,15 @@ class Worker:
         if what is Look.REPORTS:
             for portion in portions(self._reports()):
                 self.channel.say({"reports": portion})
+            for message in self._recordings.news(recordings_of(self._listeners)):
+                self.channel.say(message)
         self.channel.say({"looked": what.value})
 
     def _tell(self) -> None:
         self._tell_doing()
         for portion in self._tally.news():
             self.channel.say({"counts": format_counts(portion)})
-        listeners = [] if self._proxy is None else self._proxy.listeners
-        states = dict(map(_state, listeners[:MAX_STATES]))
+        states = dict(map(_state, self._listeners[:MAX_STATES]))
         if states != self._told:
             self._told = states
             self.channel.say({"states": format_states(states)})
@@ -265,8 +272,7 @@ class Worker:
 
     def _reports(self) -> Reports:
         now = self._reactor.seconds()
-        listeners = [] if self._proxy is None else self._proxy.listeners
-        return {listener.order.recipe.identity: report_of(listener, now) for listener in listeners}
+        return {listener.order.recipe.identity: report_of(listener, now) for listener in self._listeners}
 
     def _crashed(self, failure: Failure) -> None:
         """A mistake of ours: another worker takes this one's place."""

@@ -11,6 +11,7 @@ from mailproxy.admin.history import MAX_SAMPLES, SAMPLE_SECONDS
 from mailproxy.admin.status import moment
 from mailproxy.admin.values import Advice, Hand, Picture, Process, Row, Work
 from mailproxy.doctor.outcomes import MEANINGS
+from mailproxy.flight.recording import recording_of
 from mailproxy.observe.condition import Condition, Credential, Mishap, Peer, TLSFacts, judge
 from mailproxy.observe.failures import Failed
 from mailproxy.session.recording import Event
@@ -63,7 +64,6 @@ def row(
     total=0,
     failures=(),
     listening=True,
-    flights=(),
 ):
     """A row as the proxy would make it out of what it has seen."""
     condition = Condition(lambda: held, success, failure)
@@ -90,7 +90,6 @@ def row(
         credential=condition.credential,
         held_until=condition.held(NOW),
         failures=tuple(failures),
-        flights=tuple(flights),
     )
 
 
@@ -125,8 +124,7 @@ def degraded():
         row("invoices", "globex", port=1588, success=NOW - 5000, failure=REFUSED, held=NOW + 205, total=2_104,
             failures=[failed(REFUSED, 14, first=NOW - 1900)]),
         row("newsletter", "acme", port=1589, success=NOW - 4, active=3, total=90_551, host="smtp.gmail.com",
-            failures=[Failed(NOW - 900, NOW - 240, 3, "000c11", trouble.outcome, f"upstream_reply: {trouble.text}")],
-            flights=[silence().flight(session="000c11", ended=NOW - 240, trouble=f"upstream_reply: {trouble.text}")]),
+            failures=[Failed(NOW - 900, NOW - 240, 3, "000c11", trouble.outcome, f"upstream_reply: {trouble.text}")]),
         row("inbox", "acme", "pop3", port=1110, success=NOW - 55, total=4_310, active=1, certificate=3 * DAY),
         row("orders", "initech", port=1592, failure=UNREACHABLE, held=NOW + 18, host="mail.initech.example", total=460,
             failures=[failed(UNREACHABLE, 230, "000d02", NOW - 3000)]),
@@ -135,7 +133,9 @@ def degraded():
     problem = (
         "/etc/mailproxy/mailproxy.toml: destinations[2].listen.acme: listens where destinations[0].listen.acme does"
     )
-    return Picture(evolve(PROCESS, sessions=8, complaints=(problem,)), rows)
+    flight = silence().flight(session="000c11", ended=NOW - 240, trouble=f"upstream_reply: {trouble.text}")
+    recordings = (recording_of(flight, "acme/newsletter"),)
+    return Picture(evolve(PROCESS, sessions=8, complaints=(problem,)), rows, recordings)
 
 
 def empty():
@@ -185,9 +185,8 @@ def hostile():
     said = Mishap(NOW - 5, "upstream_refused_session", words)
     told = Recorded.smtp().start().client(b"EHLO <script>window.stolen=1</script>\r\n")
     flight = told.tell(Event.CLIENT_LOST).flight(ended=NOW, trouble=words)
-    return Picture(
-        PROCESS, (row("invoices", "acme", port=1587, failure=said, failures=[failed(said)], flights=[flight]),)
-    )
+    rows = (row("invoices", "acme", port=1587, failure=said, failures=[failed(said)]),)
+    return Picture(PROCESS, rows, (recording_of(flight, "acme/invoices"),))
 
 
 SCENES = {

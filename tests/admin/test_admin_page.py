@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from mailproxy.admin import answers, channel, history, sap, status
-from mailproxy.admin.recordings import MAX_RECORDINGS_SHOWN
 from mailproxy.admin.values import Work
 from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.doctor.table import known_answers
 from mailproxy.flight.flights import MAX_FLIGHTS
+from mailproxy.flight.latest import MAX_SHOWN
 from mailproxy.observe import condition, failures
 from mailproxy.session.recording import MAX_TAPE_OCTETS, Event
 from tests.admin import scenes
@@ -80,7 +80,7 @@ def test_the_numbers_of_recordings_stand_there():
     words = section("Recordings").text
     for number in (
         f"{MAX_FLIGHTS} are kept for each listener",
-        f"the latest {MAX_RECORDINGS_SHOWN} of all",
+        f"the latest {MAX_SHOWN} of all",
         f"{MAX_TAPE_OCTETS // 1024} KiB at most",
     ):
         assert number in words

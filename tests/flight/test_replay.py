@@ -12,7 +12,7 @@ from mailproxy.flight import replay as replaying
 from mailproxy.flight.recording import recording_of
 from mailproxy.flight.replay import CRASHED, replay, told
 from mailproxy.session.encryption import Encryption
-from mailproxy.session.recording import Event
+from mailproxy.session.recording import Event, Frame
 from mailproxy.wire.smtp import Extensions
 from mailproxy.wire.transparency import BareNewlines
 from tests.flight.stories import CAPABLE, OFFERED, Recorded, lost_in_data, sends, smtp_in_transaction
@@ -127,6 +127,14 @@ def test_our_own_mistake_is_found_again(monkeypatch):
     played = again(recorded)
     assert played.outcome == CRASHED
     assert isinstance(played.mistake, ZeroDivisionError)
+
+
+def test_what_makes_no_sense_is_a_mistake_too():
+    recording = recording_of(lost_in_data().flight(), "mail")
+    nonsense = attrs.evolve(recording, frames=(*recording.frames, Frame(Event.COMPLAINT, 3, b"\xff")))
+    played = replay(nonsense)
+    assert (played.outcome, played.lines) == (CRASHED, ())
+    assert isinstance(played.mistake, UnicodeDecodeError)
 
 
 def test_a_session_that_goes_on_comes_to_no_end():

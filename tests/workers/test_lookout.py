@@ -6,6 +6,8 @@ from twisted.internet.defer import Deferred, DeferredLock
 from mailproxy.admin.status import readiness
 from mailproxy.admin.values import Report, Work
 from mailproxy.destination.model import MailProtocol
+from mailproxy.flight.latest import MAX_SHOWN
+from mailproxy.flight.recording import recording_of
 from mailproxy.observe.condition import Mishap, State
 from mailproxy.observe.failures import Failed
 from mailproxy.observe.histogram import Histogram
@@ -17,7 +19,9 @@ from mailproxy.workers.doings import Doing
 from mailproxy.workers.joined import portions
 from mailproxy.workers.lookout import Lookout
 from mailproxy.workers.mate import LOOK_SECONDS
+from mailproxy.workers.shelf import Telling
 from mailproxy.workers.values import format_value
+from tests.flight.stories import lost_in_data
 from tests.support.crews import Reactor, Spawner, counts
 from tests.support.proxies import Followed, Site
 
@@ -72,11 +76,12 @@ class House:
         self.lookout = Lookout(self.supervisor, self.crew, self.clock)
         self.pages = self.lookout.pages()
         self.crew.start()
+        self.telling = [Telling(), Telling()]
 
     def ask(self, question, *what):
         return Followed(Deferred.fromCoroutine(question(*what)))
 
-    def tell(self, worker, sessions, active, doing=None, report=None, **outcomes):
+    def tell(self, worker, sessions, active, doing=None, report=None, recordings=(), **outcomes):
         """What that worker says when somebody looks."""
 
         def told(process):
@@ -84,6 +89,8 @@ class House:
             process.say({"counts": counts(WHO, sessions, active, **outcomes)})
             for portion in portions({ONE: report or Report()}):
                 process.say({"reports": portion})
+            for message in self.telling[worker].news(recordings):
+                process.say(message)
             process.say({"looked": process.channel.said[-1]["at"]})
 
         process = self.spawner.processes[worker]
@@ -130,6 +137,23 @@ def test_a_row_is_what_all_have_seen(house):
     assert (row.label, row.active, row.total, row.listening) == ("acme/one", 3, 12, True)
     assert (row.last_success, row.last_failure, row.verdict.state) == (80.0, refused, State.FAILING)
     assert [(each.count, each.first, each.last) for each in row.failures] == [(3, 60.0, 90.0)]
+
+
+def ended(session, second):
+    return recording_of(lost_in_data().flight(session=session, ended=1_795_000_000 + second), "acme/one")
+
+
+def test_the_last_sessions_that_ended_badly_are_the_last_ones_of_all(house):
+    house.tell(0, 5, 2, recordings=[ended(f"1-{second:06x}", second) for second in range(60, 0, -3)])
+    house.tell(1, 7, 1, recordings=[ended(f"2-{second:06x}", second) for second in range(61, 1, -3)])
+    first = house.ask(house.pages.picture).result.recordings
+    last = [f"{2 - (second % 3 == 0)}-{second:06x}" for second in range(61, 0, -1) if second % 3 != 2]
+    assert [each.session for each in first] == last[:MAX_SHOWN]
+    again = house.ask(house.pages.picture).result.recordings
+    assert all(one is other for one, other in zip(first, again, strict=True)), "each was told once"
+    house.spawner.processes[0].end(signal=9)
+    left = house.ask(house.pages.picture).result.recordings
+    assert {each.session[0] for each in left} == {"2"}, "what a worker had kept goes with it"
 
 
 def test_before_anybody_has_told_there_is_a_row_all_the_same(house):

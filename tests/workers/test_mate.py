@@ -7,11 +7,14 @@ from twisted.internet.error import ProcessExitedAlready
 
 from mailproxy.admin.values import Report
 from mailproxy.destination.model import MailProtocol
+from mailproxy.flight.recording import recording_of
 from mailproxy.recipes import Identity
 from mailproxy.workers.doings import Doing
 from mailproxy.workers.joined import portions
 from mailproxy.workers.mate import ANSWER_SECONDS, LOOK_SECONDS, SILENT_TURNS, Look, Mate
+from mailproxy.workers.shelf import Telling
 from mailproxy.workers.values import format_value
+from tests.flight.stories import lost_in_data
 from tests.support.crews import Reactor, Spawner
 from tests.support.proxies import Followed
 
@@ -20,7 +23,9 @@ class Records:
     """Keeps what a worker tells, and its number."""
 
     def __init__(self, kept):
-        self.report = self.note = self.tell = self.describe = lambda number, found: kept.append((number, found))
+        self.report = self.note = self.tell = self.describe = self.shelve = lambda number, found: kept.append(
+            (number, found)
+        )
 
 
 @pytest.fixture
@@ -140,6 +145,10 @@ def test_a_worker_that_has_closed_its_channel_has_to_end(clock, mate, spawner):
         {"doing": 1},
         {"reports": 1},
         {"looked": "away"},
+        {"recording": 1},
+        {"recording": [1, "{}"]},
+        {"shelf": 1},
+        {"shelf": [1]},
     ],
 )
 def test_nonsense_ends_the_connection(mate, spawner, message, logged_failures):
@@ -151,6 +160,14 @@ def test_nonsense_ends_the_connection(mate, spawner, message, logged_failures):
 
 
 # Looking
+
+
+def test_recordings_are_written_down_when_it_has_said_which_ones_count(mate, counted, spawner):
+    recording = recording_of(lost_in_data().flight(), "acme/one")
+    for message in Telling().news([recording]):
+        assert counted == []
+        spawner.processes[0].say(message)
+    assert counted == [(7, (recording,))]
 
 
 def test_what_it_tells_when_somebody_looks_is_written_down(mate, counted, spawner):

@@ -63,3 +63,10 @@ def test_each_seat_has_a_ledger_of_its_own():
 
 def test_the_admin_endpoint_is_the_supervisors():
     assert share_of(Config(Path("x"), workers=2, admin=AdminConfig()), 0).admin is None
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_sessions_are_recorded_for_the_endpoint_of_the_supervisor(wanted):
+    config = Config(Path("x"), workers=2, admin=AdminConfig(record_sessions=wanted))
+    assert share_of(config, 0).record_sessions is wanted
+    assert not share_of(Config(Path("x"), workers=2), 0).record_sessions

@@ -21,9 +21,11 @@ from mailproxy.workers.doings import MAX_REASONS, Doing
 from mailproxy.workers.frames import Frames, format_frame
 from mailproxy.workers.joined import parse_reports
 from mailproxy.workers.places import place_of
+from mailproxy.workers.shelf import parse_recording
 from mailproxy.workers.states import parse_states
 from mailproxy.workers.values import parse_value
 from mailproxy.workers.worker import GOODBYE_SECONDS, REPORT_SECONDS, Worker
+from tests.flight.stories import lost_in_data
 from tests.support.crews import counts
 from tests.support.proxies import Site
 
@@ -70,7 +72,8 @@ class Listener:
         self.order = order
         self.problem = problem
         self.is_open = False
-        self.factory = SimpleNamespace(log=SimpleNamespace(counters=Counters(), failures=Failures()))
+        log = SimpleNamespace(counters=Counters(), failures=Failures())
+        self.factory = SimpleNamespace(log=log, flights=[])
         self.state = State()
         self.condition = Condition()
         self.gate = SimpleNamespace(keeper=SimpleNamespace(state=lambda: self.state, condition=self.condition))
@@ -411,6 +414,19 @@ def test_it_tells_how_every_listener_is_doing(started, look):
     told = reports[one.order.recipe.identity]
     assert (told.last_success, told.failures[0].text) == (5.0, "gone")
     assert reports[two.order.recipe.identity] == Report()
+
+
+def test_it_tells_of_a_session_that_ended_badly_once_and_then_that_it_counts(started, look):
+    started.listeners[0].factory.flights.append(lost_in_data().flight(session="1-00000a"))
+    *_, told, counts = look("reports")
+    number, text = told["recording"]
+    recording = parse_recording(text)
+    assert (recording.listener, recording.session) == (started.listeners[0].order.label, "1-00000a")
+    assert counts == {"shelf": [number]}
+    assert [[*message] for message in look("reports")] == [["doing"], ["reports"]]
+    started.listeners[0].factory.flights.clear()
+    assert [[*message] for message in look("figures")] == [["doing"]]
+    assert look("reports")[-1] == {"shelf": []}
 
 
 def test_it_tells_so_while_something_else_is_under_way(started, tell, look, hear):
