@@ -4,6 +4,8 @@ Senders and recipients taken out of a recording: of each address only the domain
 
 from __future__ import annotations
 
+import re
+
 from attrs import evolve
 
 from mailproxy.errors import BadCommand
@@ -12,6 +14,8 @@ from mailproxy.session.recording import Event, Frame
 from mailproxy.wire.smtp import parse_command, parse_path_command
 
 _PATHS = (b"MAIL", b"RCPT")
+_TELLING = re.compile(rb"(?<= )((?:AUTH|ORCPT|ENVID)=)(\S+)", re.IGNORECASE)
+"""Parameters that are addresses, or made of them (RFC 4954 §5, RFC 3461 §4)."""
 
 
 def without_addresses(recording: Recording) -> Recording:
@@ -29,6 +33,12 @@ def _hidden(frame: Frame) -> Frame:
         path = parse_path_command(command).path[1:-1]
     except BadCommand:
         return Frame(Event.WITHHELD, frame.number)
-    local, at, domain = path.rpartition(b"@")
-    hidden = b"x" * len(local) + at + domain if at else b"x" * len(path)
-    return Frame(frame.event, frame.number, frame.text.replace(path, hidden, 1))
+    begin = frame.text.index(path, frame.text.index(b":") + 1)
+    words, parameters = frame.text[:begin], frame.text[begin + len(path) :]
+    shown = _TELLING.sub(lambda found: found[1] + _without_local_part(found[2]), parameters)
+    return Frame(frame.event, frame.number, words + _without_local_part(path) + shown)
+
+
+def _without_local_part(address: bytes) -> bytes:
+    local, at, domain = address.rpartition(b"@")
+    return b"x" * len(local) + at + domain if at else b"x" * len(address)

@@ -25,6 +25,13 @@ def lines_of(told):
         (b"RCPT TO:joe@example.com", b"RCPT TO:xxx@example.com"),
         (b"RCPT TO:<postmaster>", b"RCPT TO:<xxxxxxxxxx>"),
         (b'RCPT TO:<"a@b"@example.com>', b"RCPT TO:<xxxxx@example.com>"),
+        (b"RCPT TO:<T>", b"RCPT TO:<x>"),
+        (b"MAIL FROM:<FROM>", b"MAIL FROM:<xxxx>"),
+        (b"RCPT TO:<joe@a.test> ORCPT=rfc822;joe@b.test", b"RCPT TO:<xxx@a.test> ORCPT=xxxxxxxxxx@b.test"),
+        (
+            b"MAIL FROM:<joe@a.test> envid=joe SIZE=1 auth=joe+40a.test",
+            b"MAIL FROM:<xxx@a.test> envid=xxx SIZE=1 auth=xxxxxxxxxxxx",
+        ),
         (b"EHLO joe.example.com", b"EHLO joe.example.com"),
     ],
 )
