@@ -12,6 +12,7 @@ from mailproxy.flight.flights import MAX_FLIGHTS
 from mailproxy.flight.latest import MAX_SHOWN
 from mailproxy.observe import condition, failures
 from mailproxy.session.recording import MAX_TAPE_OCTETS, Event
+from mailproxy.workers.shelf import MAX_RECORDING_CHARACTERS
 from tests.admin import scenes
 from tests.admin.test_desk import OPEN, Office
 from tests.support.pages import Page, page, span, spans, unique
@@ -82,6 +83,7 @@ def test_the_numbers_of_recordings_stand_there():
         f"{MAX_FLIGHTS} are kept for each listener",
         f"the latest {MAX_SHOWN} of all",
         f"{MAX_TAPE_OCTETS // 1024} KiB at most",
+        f"more than {MAX_RECORDING_CHARACTERS:,} characters",
     ):
         assert number in words
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.integration.test_workers import CLIENTS, SHUTDOWN, House
 from tests.support.ports import free_port
+from tests.support.programs import run
 from tests.support.scripted import serving
 from tests.support.terminal import Terminal
 from tests.support.waiting import until
@@ -123,6 +125,26 @@ def loses_one(house: Watched, each: dict[int, Terminal]) -> None:
     assert last["sessions"] == 3 * CLIENTS
 
 
+def shows_what_ended_badly(house: Watched) -> None:
+    """Sessions of both workers, and each comes to the same end once more."""
+    for terminal in house.one_each("one").values():
+        for command in ("EHLO x", "MAIL FROM:<ann@b.test>"):
+            assert terminal.ask(command).startswith(b"250")
+        assert terminal.ask(b"NOOP j\xf6rg\n").startswith(b"500 5.5.2 Bare <LF>")
+        terminal.close()
+    status = until(lambda: said if len((said := house.json("/status"))["recordings"]) == 2 else None, "the recordings")
+    recordings = status["recordings"]
+    numbers = {str(hand["number"]) for hand in status["crew"]}
+    assert {each["session"].partition("-")[0] for each in recordings} == numbers
+    for each in recordings:
+        assert (each["listener"], each["outcome"], each["whole"]) == ("acme/one", "bad_line", True)
+        assert "client -> MAIL FROM:<xxx@b.test>" in each["lines"], "there is no token"
+    path = house.folder / "status.json"
+    path.write_text(json.dumps(status))
+    said = run([sys.executable, "-m", "mailproxy", "replay", str(path)]).decode()
+    assert said.count("ended then: bad_line\nended now:  bad_line\n") == 2
+
+
 def follows_a_reload(house: Watched) -> None:
     """What is shown is what is in use, and why the file is not."""
     house.add("two", "smtp", 1)
@@ -159,6 +181,7 @@ def test_one_answer_for_all_workers_also_when_one_hangs_or_dies(house: Watched) 
     each = house.one_each("one")
     serves_together(house, each)
     loses_one(house, each)
+    shows_what_ended_badly(house)
     follows_a_reload(house)
     tells_of_the_end(house)
     house.stop()
