@@ -1,10 +1,13 @@
 """What the admin endpoint shows is what the proxy is at that moment."""
 
+from types import SimpleNamespace
+
 import pytest
 from twisted.internet.defer import Deferred
 
 from mailproxy import __version__
 from mailproxy.overview import Overview
+from tests.flight.stories import lost_in_data
 from tests.support.proxies import Followed, Site
 
 LISTEN = '{ acme = "tcp:1587", globex = "tcp:1588" }'
@@ -53,6 +56,15 @@ def test_every_listener_has_a_row_in_the_order_of_the_file(site, proxy):
     ]
     assert {(row.service, row.protocol, row.listening) for row in rows} == {("local", "smtp", True)}
     assert rows[0].endpoint == "tcp:1587:interface=127.0.0.1:backlog=1024"
+
+
+def test_sessions_that_ended_badly_are_in_the_picture_and_in_no_glance(site, proxy):
+    flight = lost_in_data().flight()
+    proxy.listeners[1].factory._around = SimpleNamespace(flights=SimpleNamespace(latest=lambda: [flight]))
+    overview = Overview(proxy, site.reactor)
+    (recording,) = picture(overview).recordings
+    assert (recording.listener, recording.session) == ("globex/dest", flight.session)
+    assert told(overview.pages().glance()).recordings == ()
 
 
 def test_a_condition_outlives_a_change_of_what_it_does_not_depend_on(site, proxy):
