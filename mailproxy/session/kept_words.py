@@ -30,6 +30,8 @@ _SMTP_VERBS = frozenset(
     {b"DATA", b"RSET", b"QUIT", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"STARTTLS", b"AUTH", b"ETRN", b"TURN"}
 )
 _POP3_VERBS = frozenset({"USER", "PASS", "APOP", "AUTH", "CAPA", "STLS", "UTF8"})
+_CHUNK_SIZE = re.compile(rb"[0-9]+( +LAST)?", re.IGNORECASE)
+_NAME = re.compile(rb"[^ ]+")
 _REMEMBERED = frozenset({b"EHLO", b"HELO", b"STARTTLS"})
 
 
@@ -107,7 +109,7 @@ def _may_be_shown(command: smtp.Command) -> bool:
     if not command.argument:
         return command.verb in _SMTP_VERBS or command.verb in _SMTP_WHOLE
     if command.verb in _SMTP_WHOLE:
-        return b" " not in command.argument or command.verb == b"BDAT"
+        return (_CHUNK_SIZE if command.verb == b"BDAT" else _NAME).fullmatch(command.argument) is not None
     if command.verb not in _SMTP_PATHS:
         return False
     if _USUAL.fullmatch(command.argument):

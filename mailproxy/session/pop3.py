@@ -48,6 +48,7 @@ from mailproxy.session.agenda import Agenda
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.kept_words import note_long_pop3, note_pop3
 from mailproxy.session.pop3_commands import Commands, Deed, Relay
+from mailproxy.session.pop3_login import LOGIN_KEYWORDS
 from mailproxy.session.pop3_notes import VisitNotes
 from mailproxy.session.pop3_policy import POP3Policy
 from mailproxy.session.pop3_words import CONFUSED, LOST, NO_ANSWER, QUIT_LOST, SHUTDOWN, UNRECORDED, failure_line
@@ -366,7 +367,7 @@ class POP3Session:
             return
         self._notes.answered(self._outstanding, positive=status.positive)
         words = relayed(self.conceal(line))
-        self.recorder.note(Event.STATUS, 0, words[:MAX_KEPT_TEXT_OCTETS])
+        self._note_status(words)
         self._answer(words + b"\r\n", upstream=True)
         rest = self._status_lines.take_all()
         if self._turn is Waiting.UPSTREAM_QUIT_REPLY:
@@ -379,6 +380,12 @@ class POP3Session:
             self._commands.answered(self._outstanding, positive=status.positive)
             self._at_rest(rest)
             self.receive_upstream(rest)
+
+    def _note_status(self, words: bytes) -> None:
+        """What answers a login that is the client's own may quote the password."""
+        if self._outstanding.keyword in LOGIN_KEYWORDS:
+            words, _, _ = words.partition(b" ")
+        self.recorder.note(Event.STATUS, 0, words[:MAX_KEPT_TEXT_OCTETS])
 
     def _take_body(self, chunk: bytes) -> None:
         self._steps += 1

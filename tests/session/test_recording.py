@@ -16,6 +16,7 @@ from mailproxy.session.recording import (
     Frame,
     Recorder,
 )
+from mailproxy.wire.pop3 import POP3Capabilities
 from tests.flight.stories import CAPABLE, OFFERED, Recorded, sends, smtp_in_transaction
 
 SECRET = b"hunter2-is-a-secret"
@@ -67,6 +68,8 @@ def test_what_was_heard_is_typed():
         b"VRFY " + SECRET + b"\r\n",
         b"BDAT 19\r\n" + SECRET,
         b"BDAT " + SECRET + b"\1\r\n",
+        b"BDAT " + SECRET + b"\r\n",
+        b"BDAT 3 " + SECRET + b"\r\n",
         b"\1" + SECRET + b"\r\n",
         SECRET * 300 + b"\r\n",
         b"DATA\r\nSubject: " + SECRET + b"\r\nMAIL " + SECRET + b"\r\n.\r\n",
@@ -95,6 +98,14 @@ def test_no_credential_and_no_content_of_smtp_is_on_the_tape(lines):
 )
 def test_no_credential_of_pop3_is_on_the_tape(lines):
     assert SECRET not in tape(Recorded.pop3().start().opened(CAPABLE).client(lines))
+
+
+def test_what_a_mail_server_says_to_the_clients_own_login_is_not_on_the_tape():
+    told = Recorded.pop3().start().opened(POP3Capabilities(None, logged_in=False)).client(b"USER me\r\n")
+    told.server(b"+OK\r\n").client(b"PASS " + SECRET + b"\r\n").server(b"-ERR [AUTH] not " + SECRET + b"\r\n")
+    assert SECRET in told.said
+    assert SECRET not in tape(told)
+    assert (Event.STATUS, 0, b"-ERR") in events(told)
 
 
 def test_an_answer_in_a_login_is_no_command_however_it_looks():
