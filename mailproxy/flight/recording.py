@@ -12,8 +12,9 @@ import cattrs
 from attrs import field, frozen
 
 from mailproxy.flight.flights import Flight
+from mailproxy.flight.octets import made_up
 from mailproxy.session.pop3_policy import POP3Policy
-from mailproxy.session.recording import Event, Frame, ToldError
+from mailproxy.session.recording import MAX_TAPE_FRAMES, MAX_THINGS, Event, Frame, ToldError
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.wire.pop3 import POP3Capabilities
 from mailproxy.wire.smtp import Extensions
@@ -141,7 +142,7 @@ def read(given: object) -> Recording:
     except (cattrs.BaseValidationError, ValueError, TypeError, KeyError):
         raise NoRecording("policy: is not that of a session") from None
     things = tuple(_read_thing(each, f"things[{at}]") for at, each in enumerate(_take(known, "things", list)))
-    return Recording(
+    recording = Recording(
         listener=_take(known, "listener", str),
         session=_take(known, "session", str),
         client=_take(known, "client", str),
@@ -156,7 +157,21 @@ def read(given: object) -> Recording:
         ),
         things=things,
     )
+    if not is_modest(recording):
+        raise NoRecording("events: are more than a session can have")
+    return recording
 
+
+def is_modest(recording: Recording) -> bool:
+    """Whether it takes no more than a tape may have to live through it once more."""
+    frames, things = recording.frames, recording.things
+    if len(frames) > MAX_TAPE_FRAMES or len(things) > MAX_THINGS:
+        return False
+    return sum(map(made_up, frames)) <= MAX_STANDING_IN_OCTETS
+
+
+MAX_STANDING_IN_OCTETS = 64 << 20
+"""So many are made up at once for those that a session has heard, when it is lived through once more."""
 
 MAX_PIECE_OCTETS = 4 * 1024 * 1024
 """No chunk is larger."""

@@ -29,6 +29,12 @@ CRASHED = "internal_error"
 MAX_REPLAYED_OCTETS = 256 * 1024 * 1024
 """So much content is made up for one recording; what comes behind it is left out."""
 
+MAX_TOLD_OCTETS = 2 * 1024 * 1024
+"""With more content, a session is told as it was heard: to live through it would take some milliseconds."""
+
+
+_FLOWS = frozenset({Event.CLIENT_CONTENT, Event.SERVER_CONTENT})
+
 
 @frozen
 class Played:
@@ -54,8 +60,8 @@ def replay(recording: Recording) -> Played:
 
 
 def told(recording: Recording) -> tuple[str, ...]:
-    """What happened, for people; where the beginning is lost, only what was heard."""
-    if recording.whole:
+    """What happened, for people; where the beginning is lost, or there is much content, only what was heard."""
+    if recording.whole and sum(frame.number for frame in recording.frames if frame.event in _FLOWS) <= MAX_TOLD_OCTETS:
         return replay(recording).lines
     return tuple(line for frame in recording.frames if (line := heard(frame, recording.things)) is not None)
 

@@ -26,12 +26,15 @@ _USUAL = re.compile(
 )
 """What most of them are, and is told quickly."""
 
+_ADDRESS = re.compile(rb"(?:FROM|TO): *(?:<|[^<> ]+@)", re.IGNORECASE)
+"""Without brackets, a word that is no address may be anything."""
+
 _SMTP_VERBS = frozenset(
     {b"DATA", b"RSET", b"QUIT", b"NOOP", b"VRFY", b"EXPN", b"HELP", b"STARTTLS", b"AUTH", b"ETRN", b"TURN"}
 )
 _POP3_VERBS = frozenset({"USER", "PASS", "APOP", "AUTH", "CAPA", "STLS", "UTF8"})
 _CHUNK_SIZE = re.compile(rb"[0-9]+( +LAST)?", re.IGNORECASE)
-_NAME = re.compile(rb"[^ ]+")
+_NAME = re.compile(rb"[A-Za-z0-9._:\[\]-]+")
 _REMEMBERED = frozenset({b"EHLO", b"HELO", b"STARTTLS"})
 
 
@@ -110,10 +113,13 @@ def _may_be_shown(command: smtp.Command) -> bool:
         return command.verb in _SMTP_VERBS or command.verb in _SMTP_WHOLE
     if command.verb in _SMTP_WHOLE:
         return (_CHUNK_SIZE if command.verb == b"BDAT" else _NAME).fullmatch(command.argument) is not None
-    if command.verb not in _SMTP_PATHS:
-        return False
-    if _USUAL.fullmatch(command.argument):
-        return True
+    return command.verb in _SMTP_PATHS and (
+        _USUAL.fullmatch(command.argument) is not None
+        or (_ADDRESS.match(command.argument) is not None and _is_path(command))
+    )
+
+
+def _is_path(command: smtp.Command) -> bool:
     try:
         smtp.parse_path_command(command)
     except BadCommand:

@@ -30,6 +30,9 @@ MAX_KEPT_TEXT_OCTETS = 1024
 MAX_THINGS = 16
 """So many offers of mail servers, and errors, are kept of a session."""
 
+MAX_THINGS_CHARACTERS = 16_384
+"""So long are all of them together at most, written out."""
+
 BINARY = b"binary"
 """What a line is called that begins as none does."""
 
@@ -189,7 +192,7 @@ _FLOWS = {Event.CONTENT: (Event.CLIENT, Event.CLIENT_CONTENT), Event.BODY: (Even
 class Recorder(NoRecorder):
     """Keeps what one session hears."""
 
-    __slots__ = ("_clean", "_last", "_pending", "_rests", "_tape", "ripe", "things", "whole")
+    __slots__ = ("_clean", "_last", "_pending", "_rests", "_room", "_tape", "ripe", "things", "whole")
 
     on = True
 
@@ -203,6 +206,7 @@ class Recorder(NoRecorder):
         self._rests: list[tuple[int, bool]] = []
         """Where the session was at rest, and whether the stretch before is one that leaves nothing behind."""
         self._clean = False
+        self._room = MAX_THINGS_CHARACTERS
         self.things: list[Any] = []
         """What events refer to."""
         self.whole = True
@@ -229,7 +233,8 @@ class Recorder(NoRecorder):
         if isinstance(thing, MailProxyError):
             thing = ToldError.of(thing)
         if thing not in self.things:
-            if len(self.things) == MAX_THINGS:
+            self._room -= len(repr(thing))
+            if len(self.things) == MAX_THINGS or self._room < 0:
                 self.whole = False
                 return
             self.things.append(thing)
@@ -264,6 +269,8 @@ class Recorder(NoRecorder):
         self.ripe = False
         if self._pending is not None:
             self._settle()
+        if self._rests and self._rests[-1][0] == len(self._tape):
+            return
         self._rests.append((len(self._tape), self._clean))
         self._clean = True
 

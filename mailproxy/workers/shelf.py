@@ -16,9 +16,7 @@ from itertools import count
 from typing import Any
 
 from mailproxy.flight.latest import MAX_SHOWN
-from mailproxy.flight.octets import made_up
-from mailproxy.flight.recording import NoRecording, Recording, read, written
-from mailproxy.session.recording import MAX_TAPE_FRAMES, MAX_THINGS
+from mailproxy.flight.recording import NoRecording, Recording, is_modest, read, written
 from mailproxy.workers.counts import as_list, as_number
 
 MAX_RECORDING_CHARACTERS = 1 << 20
@@ -26,9 +24,6 @@ MAX_RECORDING_CHARACTERS = 1 << 20
 Of the text of one.  A tape of 8 KiB comes to 100,000 at most; the rest is for what mail servers offered, which is far
 less unless one offers as much as it may, and something else each time.  In a message it is at most twice as long.
 """
-
-MAX_STANDING_IN_OCTETS = 64 << 20
-"""So many are made up at once for those that a session has heard, when it is lived through once more."""
 
 
 class Telling:
@@ -89,7 +84,7 @@ class Shelf:
 def format_recording(recording: Recording) -> str | None:
     """Its text; None where it is larger than any that should be shown."""
     text = json.dumps(written(recording), separators=(",", ":"))
-    return text if len(text) <= MAX_RECORDING_CHARACTERS and _is_modest(recording) else None
+    return text if len(text) <= MAX_RECORDING_CHARACTERS and is_modest(recording) else None
 
 
 def parse_recording(raw: object) -> Recording:
@@ -102,17 +97,6 @@ def parse_recording(raw: object) -> Recording:
     if not isinstance(raw, str) or len(raw) > MAX_RECORDING_CHARACTERS:
         raise ValueError("a recording is no text, or too long")
     try:
-        recording = read(json.loads(raw))
+        return read(json.loads(raw))
     except (NoRecording, RecursionError, ValueError):
         raise ValueError("a recording is none") from None
-    if not _is_modest(recording):
-        raise ValueError("a recording is too large")
-    return recording
-
-
-def _is_modest(recording: Recording) -> bool:
-    """Whether it takes no more than a tape may have to live through it once more."""
-    frames, things = recording.frames, recording.things
-    if len(frames) > MAX_TAPE_FRAMES or len(things) > MAX_THINGS:
-        return False
-    return sum(map(made_up, frames)) <= MAX_STANDING_IN_OCTETS

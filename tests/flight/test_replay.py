@@ -173,6 +173,16 @@ def test_content_that_flowed_is_made_up_piece_by_piece(monkeypatch):
     assert f"client -> ({40 * 65_536} octets of mail data)" in played.lines
 
 
+def test_with_much_content_it_is_told_as_it_was_heard():
+    recorded = in_data(b"")
+    for _ in range(40):
+        recorded.client(b"y" * 65_536)
+    recorded.tell(Event.CLIENT_LOST)
+    lines = told(recording_of(recorded.flight(), "mail"))
+    assert lines[-2:] == (f"client -> ({40 * 65_536} octets of mail data)", "client is gone")
+    assert not any(" <- " in line for line in lines)
+
+
 def test_where_the_beginning_is_lost_what_was_heard_is_told():
     recording = attrs.evolve(recording_of(lost_in_data().flight(), "mail"), whole=False)
     assert "client -> DATA" in told(recording)

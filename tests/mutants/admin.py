@@ -121,8 +121,8 @@ ADMIN = (
     ),
     Guard(
         "a recording of a worker takes no more than one of ours",
-        "workers/shelf.py",
-        before="    if not _is_modest(recording):",
+        "flight/recording.py",
+        before="    if not is_modest(recording):",
         after="    if False:",
         tests=("workers/test_shelf.py",),
     ),

@@ -11,6 +11,7 @@ from mailproxy.session.recording import (
     MAX_KEPT_TEXT_OCTETS,
     MAX_TAPE_OCTETS,
     MAX_THINGS,
+    MAX_THINGS_CHARACTERS,
     NO_RECORDER,
     Event,
     Frame,
@@ -65,6 +66,8 @@ def test_what_was_heard_is_typed():
         b"MAIL " + SECRET + b"\r\n",
         b"RCPT to the " + SECRET + b"\r\n",
         b"EHLO my " + SECRET + b"\r\n",
+        b"HELO my/" + SECRET + b"\r\n",
+        b"MAIL FROM:" + SECRET + b"\r\n",
         b"VRFY " + SECRET + b"\r\n",
         b"BDAT 19\r\n" + SECRET,
         b"BDAT " + SECRET + b"\1\r\n",
@@ -171,6 +174,25 @@ def test_what_was_offered_is_bounded():
         recorder.refer(Event.FAILED, Unreachable(str(number)))
     assert len(recorder.things) == MAX_THINGS
     assert not recorder.whole
+
+
+def test_long_things_are_bounded_together():
+    recorder = Recorder()
+    for number in range(10):
+        recorder.refer(Event.FAILED, Unreachable(str(number) + "x" * (MAX_THINGS_CHARACTERS // 4)))
+    assert len(recorder.things) == 3
+    assert not recorder.whole
+
+
+def test_resting_twice_at_a_place_is_resting_once():
+    recorder = Recorder()
+    for _ in range(100):
+        recorder.note(Event.LINE, 10, b"x" * 1000)
+        recorder.rest()
+        recorder.rest()
+    assert recorder.whole
+    events = {frame.event for frame in recorder.frames()}
+    assert events == {Event.LINE, Event.LEFT_OUT}
 
 
 def test_equal_things_are_kept_once():
