@@ -42,6 +42,10 @@ RETRY_SECONDS = 1.0
 ALARM_SECONDS = 60.0
 """How often that is said meanwhile."""
 
+GROUP_SECONDS = 0.004
+"""Where several sessions wait for the disk at a time, one `fsync` begins no sooner after another, so that more share
+it.  Who is alone does not wait for others."""
+
 SYNC_SECONDS = 10.0
 """How long a disk has to take what was written; one that takes longer counts as failing."""
 
@@ -102,6 +106,8 @@ class Clerk:
         """Records that were written and lost, and attempts that failed, by what was wrong."""
         self._sync_seconds = Histogram()
         self._sync_began = 0.0
+        self._crowded = False
+        """Whether several sessions waited for the disk lately, and not so many that it is too slow as it is."""
         self.lost = 0
         """Records that there was no room for, in the file nor in memory, and of which no record tells yet."""
         self.problem: str | None = None
@@ -255,14 +261,20 @@ class Clerk:
     def _make_sure(self) -> None:
         """What was written will be on disk, as soon as the settings say."""
         if self._settings.fsync == "always":
-            self._begin_sync()
+            since = self._clock.seconds() - self._sync_began
+            self._sync_after(GROUP_SECONDS - since if self._crowded else 0.0)
         elif self._settings.fsync == "interval":
-            if not self._due:
-                self._due = True
-                self._interval.set(self._settings.fsync_seconds, self._interval_over)
+            self._sync_after(self._settings.fsync_seconds)
         else:
             self._dirty = False
             self._writer.forget_retired()
+
+    def _sync_after(self, seconds: float) -> None:
+        if seconds <= 0:
+            self._begin_sync()
+        elif not self._due:
+            self._due = True
+            self._interval.set(seconds, self._interval_over)
 
     def _interval_over(self) -> None:
         self._due = False
@@ -292,7 +304,9 @@ class Clerk:
         self._busy = False
         self._sync_seconds.observe(self._clock.seconds() - self._sync_began)
         self._patience.clear()
-        for durable in _all_of(self._syncing):
+        done = _all_of(self._syncing)
+        self._crowded = 1 < len(done) + len(self._unsynced) < MAX_UNSYNCED_SESSIONS // 2
+        for durable in done:
             durable.callback(None)
         if self._stopped is not None:
             self._finish()

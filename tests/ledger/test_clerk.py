@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mailproxy.ledger import clerk as module
-from mailproxy.ledger.clerk import ALARM_SECONDS, RETRY_SECONDS, SYNC_SECONDS
+from mailproxy.ledger.clerk import ALARM_SECONDS, GROUP_SECONDS, RETRY_SECONDS, SYNC_SECONDS
 from mailproxy.ledger.verify import verify
 from mailproxy.observe.observation import LedgerFigures
 from tests.ledger.books import Disk, Thread, clerk, files, small
@@ -75,10 +75,35 @@ def test_many_wait_for_one_turn_of_the_disk(tmp_path):
     desk.thread.work()
     assert first.called
     assert not any(each.called for each in others)
+    desk.clock.advance(GROUP_SECONDS)
     assert len(desk.thread.jobs) == 1
     desk.thread.work()
     assert all(each.called for each in others)
     assert desk.thread.jobs == []
+    desk.stop()
+
+
+def test_in_a_crowd_the_disk_has_a_pause_and_who_is_alone_has_none(tmp_path):
+    desk = Desk(tmp_path)
+    for _ in range(3):
+        desk.write()
+        assert len(desk.thread.jobs) == 1
+        desk.thread.work()
+    desk.write()
+    together = [desk.write(), desk.write()]
+    desk.thread.work()
+    assert desk.thread.jobs == []
+    together.append(desk.write())
+    desk.clock.advance(GROUP_SECONDS)
+    assert len(desk.thread.jobs) == 1
+    desk.thread.work()
+    assert all(each.called for each in together)
+    desk.clock.advance(GROUP_SECONDS)
+    desk.write()
+    assert len(desk.thread.jobs) == 1
+    desk.thread.work()
+    desk.write()
+    assert len(desk.thread.jobs) == 1
     desk.stop()
 
 

@@ -19,6 +19,7 @@ _PACKAGES = ("mailproxy.session", "mailproxy.downstream", "mailproxy.upstream", 
 
 def _tell(number, frame):
     reactor = sys.modules["twisted.internet.reactor"]
+    gc.unfreeze()
     gc.collect()
     modules = ((type(each).__module__ or "", type(each).__qualname__) for each in gc.get_objects())
     alive = Counter(f"{module}.{name}" for module, name in modules if str(module).startswith(_PACKAGES))
