@@ -2,7 +2,7 @@
 Answers that are given to everybody who asks within a moment.
 
 To make one may take a while, and others are served in between.  However many ask for the same, it is made once at a
-time, and no more than about a tenth of the process's time goes into it.
+time; and of one that takes long, no more than about a tenth of the process's time goes into it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,9 @@ from twisted.internet.defer import Deferred
 SHARE = 10
 """An answer that took some time to make is given again for so many times as long: however many ask, no more than about
 that part of the process's time goes into it."""
+
+QUICK_SECONDS = 0.1
+"""An answer that took no longer is never given again: who asks hears what is so now."""
 
 MOST_KEEP_SECONDS = 1.0
 """No answer that was made is given later."""
@@ -79,7 +82,8 @@ class Answers:
                 waiting.errback(error)
             raise
         made = self._seconds()
-        self._kept[key] = _Kept(answer, made, made + min((made - begun) * SHARE, MOST_KEEP_SECONDS))
+        if made - begun > QUICK_SECONDS:
+            self._kept[key] = _Kept(answer, made, made + min((made - begun) * SHARE, MOST_KEEP_SECONDS))
         for waiting in self._waiting.pop(key):
             waiting.callback(answer)
         return answer
