@@ -33,6 +33,7 @@ NO_MATTER_OF_SECURITY = {
     "B18": "numbers add up",
     "O7": "so do those of several processes",
     "E9": "a restart is not noticed",
+    "E13": "slow clients get all that was written",
     "O10": "a session comes to the same end again",
 }
 """Rules that SECURITY.md need not mention."""

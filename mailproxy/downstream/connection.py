@@ -11,10 +11,14 @@ and reaches nobody.
 
 A connection that is over is not closed at once.  What was written has to arrive, and a system throws it away when the
 client is still sending and nobody reads that: so the sending side is closed, and the client listened to for a while.
+
+    open --see_off--> waiting for the client to close --it does--> over
+                      waiting --does_not_close, deliver--> delivering --our system has taken all--> over
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -158,11 +162,26 @@ class ClientConnection(TwistedProtocol):
         would throw our last reply away.  TLS has no half-close: there we say goodbye and read on until it answers.
         """
         self._listening = self._handshaking = False
-        self._bound.set(self._around.close_seconds, self.give_up)
+        self._bound.set(self._around.close_seconds, self.does_not_close)
         if self._read_closed or self._over_tls:
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
+
+    def does_not_close(self) -> None:
+        """The client has been seen off for a while, and is still there."""
+        self.give_up()
+
+    def deliver(self, seconds: float, not_taken: Callable[[], None]) -> None:
+        """
+        The client is not listened to any longer, and its connection ends as soon as our system has all that was
+        written, which it delivers by itself.  When it has not within `seconds`, that is said.
+        """
+        self._bound.set(seconds, not_taken)
+        if self._over_tls:
+            self._do_not_wait()
+        else:
+            self.transport.loseConnection()
 
     def dismiss(self, raw: bytes) -> None:
         """

@@ -251,7 +251,8 @@ class SessionProtocol(ClientConnection):
             self.upstream_lost(UpstreamTimeout("the mail server takes no more octets"))
 
     def _downstream_stalled(self) -> None:
-        self._log.failed(LimitReached("the client takes no more octets"), self._session.waiting.value)
+        doing = "the end of the session" if self._ended else self._session.waiting.value
+        self._log.failed(LimitReached("the client takes no more octets"), doing)
         self.give_up()
 
     # The session's decisions
@@ -352,6 +353,10 @@ class SessionProtocol(ClientConnection):
         self._to_downstream.stopProducing()
         self.transport.unregisterProducer()
         self.see_off()
+
+    def does_not_close(self) -> None:
+        """It may not even have heard all: a response can be large, and the way slow."""
+        self.deliver(self._around.stall_seconds, self._downstream_stalled)
 
     def _abort_downstream(self, action: AbortDownstream) -> None:
         self._end(action.outcome)

@@ -505,11 +505,37 @@ def test_a_client_that_does_not_read_its_last_words_is_cut_off(benches):
         bench = benches(closing(outcome, b"z" * 200_000))
         client, protocol = bench.connect()
         client.say(b"x")
-        bench.run(CLOSE - 0.1)
+        bench.run(CLOSE + STALL - 0.1)
         assert protocol.transport.connected
         bench.run(0.2)
         assert not protocol.transport.connected
         assert bench.outcomes() == {outcome: 1}
+        assert bench.lines()[-1].endswith("the end of the session: the client takes no more octets")
+
+
+def test_a_very_slow_client_gets_all_of_the_last_words(benches):
+    words = b"z" * 200_000 + b"421 bye\r\n"
+    bench = benches(closing("shutdown", words), pipe_octets=12_000)
+    client, protocol = bench.connect()
+    client.say(b"x")
+    heard = b""
+    while not client.over:
+        bench.run(CLOSE)
+        heard += client.hear()
+    assert heard == words
+    assert 10 * CLOSE < bench.clock.seconds() < STALL
+    assert not protocol.transport.connected
+
+
+def test_who_is_still_taking_the_last_words_is_cut_off_when_everything_ends(benches):
+    bench = benches(closing("shutdown", b"z" * 200_000))
+    client, protocol = bench.connect()
+    client.say(b"x")
+    bench.run(CLOSE + 1)
+    assert protocol.transport.connected
+    bench.factory.stop()
+    bench.run()
+    assert not protocol.transport.connected
 
 
 def test_octets_behind_quit_do_not_cost_the_reply_to_it(benches):

@@ -65,13 +65,27 @@ self._handshaking = self._over_tls = True
         "downstream/connection.py",
         before="""
 self._listening = self._handshaking = False
-self._bound.set(self._around.close_seconds, self.give_up)
+self._bound.set(self._around.close_seconds, self.does_not_close)
 """,
         after="""
 self._listening = self._handshaking = False
 """,
         tests=DOWNSTREAM,
         seeds=100,
+    ),
+    Guard(
+        "who is slow is given the rest behind the end",
+        "downstream/protocol.py",
+        before="self.deliver(self._around.stall_seconds, self._downstream_stalled)",
+        after="self.give_up()",
+        tests=DOWNSTREAM,
+    ),
+    Guard(
+        "the rest behind the end has a deadline",
+        "downstream/connection.py",
+        before="self._bound.set(seconds, not_taken)",
+        after="pass",
+        tests=DOWNSTREAM,
     ),
     Guard(
         "who goes on talking behind the end is cut off",

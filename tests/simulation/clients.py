@@ -246,7 +246,7 @@ class MailClient(Actor):
         """The listener goes away; `patient` says that everybody may finish what he has begun."""
         if self.drained_with is None and not self.over and self.tap.is_here:
             self.drained_with = "patience" if patient else "haste"
-            self.far_behind = self.unread > self._pace.octets_within(self.config.timeouts.close_seconds / 2)
+            self.far_behind = self.unread > self._pace.octets_within(self.config.timeouts.stall_seconds / 2)
             self.promise()
 
     def promise(self):
