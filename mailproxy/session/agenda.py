@@ -4,7 +4,9 @@ What a session has decided and its owner has not carried out yet.
 
 from __future__ import annotations
 
-from mailproxy.session.actions import Action, Report, SendUpstream, Transacted
+from attrs import evolve
+
+from mailproxy.session.actions import Action, ReleaseUpstream, Report, SendUpstream, Transacted
 
 JOINED_OCTETS = 16_384
 """Octets for the mail server that are decided one behind the other leave in one piece up to this size: a TLS record."""
@@ -33,6 +35,12 @@ class Agenda:
             actions[-1] = SendUpstream(last.raw + raw)
         else:
             actions.append(SendUpstream(raw))
+
+    def spoil_release(self) -> None:
+        """The connection that is about to be left is not sound."""
+        for place, action in enumerate(self._actions):
+            if isinstance(action, ReleaseUpstream):
+                self._actions[place] = evolve(action, sound=False)
 
     def report(self, event: str, **fields: object) -> None:
         """Something that an operator may count or read."""

@@ -236,6 +236,8 @@ class SMTPSession:
         if self._server.state is Upstream.READY:
             self._server.receive(chunk, self.conceal)
             self._advance()
+        else:
+            self._server.receive_late()
 
     def upstream_lost(self, error: MailProxyError) -> None:
         """The connection to the mail server ended without our asking."""

@@ -291,6 +291,10 @@ class MailServer:
             if self._parser.pending:
                 self._recorder.note(Event.PARTIAL)
 
+    def receive_late(self) -> None:
+        """Octets of a mail server that was asked for nothing: its connection is not to be of use to others."""
+        self._agenda.spoil_release()
+
     def _hear(self, reply: Reply) -> None:
         if self._recorder.on:
             self._recorder.note(Event.REPLY, reply.code, reply.text[:MAX_KEPT_TEXT_OCTETS])

@@ -81,6 +81,13 @@ self._spoiled(self)
         tests=POOL_TESTS,
     ),
     Guard(
+        "what comes while a pooled connection is about to be left speaks against it",
+        "session/smtp.py",
+        before="self._server.receive_late()",
+        after="pass",
+        tests=("session",),
+    ),
+    Guard(
         "a session says when its pooled connection is not sound",
         "session/smtp_upstream.py",
         before="sound=orderly and not (self._parser.pending or self._mended),",

@@ -2,6 +2,7 @@
 
 import pytest
 
+from mailproxy.session.actions import ReleaseUpstream
 from mailproxy.session.encryption import Encryption
 from mailproxy.session.smtp_policy import SMTPPolicy
 from tests.session.smtp_script import extensions, play
@@ -434,6 +435,17 @@ WANTED = {
 @pytest.mark.parametrize("script", WANTED.values(), ids=WANTED)
 def test_when_others_want_the_connection(script):
     play(script, known=KNOWN)
+
+
+@pytest.mark.parametrize("octets", [b"250 ok again\r\n", b"2"])
+def test_what_comes_while_the_connection_is_about_to_be_left_is_heard(octets):
+    """What was decided may have to wait, for the ledger."""
+    session = play(READY + MAIL + RCPT + DATA + "wanted\n", known=KNOWN).session
+    session.receive_downstream(b".\r\n")
+    session.receive_upstream(b"250 ok\r\n")
+    session.receive_upstream(octets)
+    released = [deed for deed in iter(session.next_action, None) if isinstance(deed, ReleaseUpstream)]
+    assert [deed.sound for deed in released] == [False]
 
 
 MOST = "PIPELINING LIMITS=MAILMAX=2\n"

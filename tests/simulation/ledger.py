@@ -27,6 +27,8 @@ class _Secret:
     """What came of it so far."""
 
     good: bool = False
+    maybe_good: bool = False
+    """It is, where the way on which that was found out is still in use."""
     refused_at: float | None = None
     shown_by: set = field(factory=set)
     """Connections on which it was shown, and that have no answer yet."""
@@ -53,11 +55,13 @@ class Ledger:
 
     def forget(self):
         """
-        Other ways to the mail servers have taken the place of the ones before, and know nothing.
+        Other ways to the mail servers may have taken the place of the ones before, and know nothing then.
 
         Who came before goes on with the old ones; as long as somebody does, it cannot be told whose doing a login is.
         """
-        self._known.clear()
+        for known in self._known.values():
+            for secret, about in list(known.items()):
+                known[secret] = _Secret(maybe_good=about.good or about.maybe_good)
         self._unreached.clear()
         self._new_ways_since = self._world.reactor.seconds()
 
@@ -115,7 +119,7 @@ class Ledger:
         midway = about.refused_at is not None and tap.login_at < about.refused_at
         if about.refused_at is not None and not midway and now < about.refused_at + pause:
             self._world.forbid(f"{tap.name}: {secret} is shown {now - about.refused_at:.3f} s after it was refused")
-        if about.shown_by and not (about.good or midway):
+        if about.shown_by and not (about.good or about.maybe_good or midway):
             others = ", ".join(other.name for other in about.shown_by)
             self._world.forbid(f"{tap.name}: {secret} is shown while nobody knows yet what comes of it on {others}")
         about.shown_by.add(tap)
@@ -147,7 +151,7 @@ class Ledger:
             about.good, about.refused_at = True, None
         elif good is False:
             self.refusals += 1
-            about.good, about.refused_at = False, self._world.reactor.seconds()
+            about.good, about.maybe_good, about.refused_at = False, False, self._world.reactor.seconds()
 
     def _about(self, host, secret):
         """
@@ -157,7 +161,9 @@ class Ledger:
         key = host, secret.rsplit("-", 1)[0]
         known = self._known.setdefault(key, {})
         if secret not in known:
-            for other in [each for each, about in known.items() if not (about.shown_by or about.good)]:
+            for other in [
+                each for each, about in known.items() if not (about.shown_by or about.good or about.maybe_good)
+            ]:
                 del known[other]
             known[secret] = _Secret()
         return known[secret]
