@@ -223,6 +223,7 @@ class MailClient(Actor):
         timeouts, allowed = self.config.timeouts, self.first_line_seconds + self.config.timeouts.login_seconds
         if self.random.random() < 0.5:
             allowed = timeouts.line_seconds + timeouts.login_seconds
+            allowed += 0 if self.place.is_smtp else timeouts.reply_seconds  # which is the mail server's to answer
             self.say(b"NOOP\r\n")
             yield 1.0
         began = self.world.reactor.seconds()
