@@ -42,9 +42,11 @@ RETRY_SECONDS = 1.0
 ALARM_SECONDS = 60.0
 """How often that is said meanwhile."""
 
-GROUP_SECONDS = 0.004
-"""Where several sessions wait for the disk at a time, one `fsync` begins no sooner after another, so that more share
-it.  Who is alone does not wait for others."""
+GROUP_SECONDS = 0.015
+"""How long a record may wait for others that share its `fsync`.  It waits only while there is something else to do."""
+
+QUIET_SECONDS = 0.0002
+"""A turn of the reactor that took no longer had nothing to do."""
 
 SYNC_SECONDS = 10.0
 """How long a disk has to take what was written; one that takes longer counts as failing."""
@@ -106,8 +108,8 @@ class Clerk:
         """Records that were written and lost, and attempts that failed, by what was wrong."""
         self._sync_seconds = Histogram()
         self._sync_began = 0.0
-        self._crowded = False
-        """Whether several sessions waited for the disk lately, and not so many that it is too slow as it is."""
+        self._asked = self._looked = 0.0
+        """Since when a record waits for others, and when it was seen last whether any could come."""
         self.lost = 0
         """Records that there was no room for, in the file nor in memory, and of which no record tells yet."""
         self.problem: str | None = None
@@ -261,18 +263,30 @@ class Clerk:
     def _make_sure(self) -> None:
         """What was written will be on disk, as soon as the settings say."""
         if self._settings.fsync == "always":
-            since = self._clock.seconds() - self._sync_began
-            self._sync_after(GROUP_SECONDS - since if self._crowded else 0.0)
+            self._sync_when_quiet()
         elif self._settings.fsync == "interval":
             self._sync_after(self._settings.fsync_seconds)
         else:
             self._dirty = False
             self._writer.forget_retired()
 
+    def _sync_when_quiet(self) -> None:
+        """As long as there is something to do, other sessions may come to where they wait for the disk, too."""
+        if not (self._due or self._busy):
+            self._due = True
+            self._asked = self._looked = self._clock.seconds()
+            self._interval.set(0.0, self._look_around)
+
+    def _look_around(self) -> None:
+        now = self._clock.seconds()
+        if now - self._looked <= QUIET_SECONDS or now - self._asked >= GROUP_SECONDS:
+            self._interval_over()
+        else:
+            self._looked = now
+            self._interval.set(0.0, self._look_around)
+
     def _sync_after(self, seconds: float) -> None:
-        if seconds <= 0:
-            self._begin_sync()
-        elif not self._due:
+        if not self._due:
             self._due = True
             self._interval.set(seconds, self._interval_over)
 
@@ -304,9 +318,7 @@ class Clerk:
         self._busy = False
         self._sync_seconds.observe(self._clock.seconds() - self._sync_began)
         self._patience.clear()
-        done = _all_of(self._syncing)
-        self._crowded = 1 < len(done) + len(self._unsynced) < MAX_UNSYNCED_SESSIONS // 2
-        for durable in done:
+        for durable in _all_of(self._syncing):
             durable.callback(None)
         if self._stopped is not None:
             self._finish()

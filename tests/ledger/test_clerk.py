@@ -6,7 +6,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 
 from mailproxy.ledger import clerk as module
-from mailproxy.ledger.clerk import ALARM_SECONDS, GROUP_SECONDS, RETRY_SECONDS, SYNC_SECONDS
+from mailproxy.ledger.clerk import ALARM_SECONDS, GROUP_SECONDS, QUIET_SECONDS, RETRY_SECONDS, SYNC_SECONDS
 from mailproxy.ledger.verify import verify
 from mailproxy.observe.observation import LedgerFigures
 from tests.ledger.books import Disk, Thread, clerk, files, small
@@ -23,7 +23,15 @@ class Desk:
         self.clerk.start()
 
     def write(self, words="x"):
-        return self.clerk.write(small(words))
+        """A record, and nothing else is to be done."""
+        durable = self.clerk.write(small(words))
+        self.clock.advance(0)
+        return durable
+
+    def work(self, error=None):
+        """The disk is done with one turn, and there is nothing else to do."""
+        self.thread.work(error)
+        self.clock.advance(0)
 
     @property
     def records(self):
@@ -33,9 +41,16 @@ class Desk:
     def words(self):
         return [each["words"] for each in self.records if each["kind"] == "test"]
 
+    def turn(self, seconds):
+        """One turn of the reactor, which takes so long."""
+        self.clock.rightNow += seconds
+        call = self.clock.calls.pop(0)
+        call.called = 1
+        call.func()
+
     def finish_disk(self):
         while self.thread.jobs:
-            self.thread.work()
+            self.work()
 
     def stop(self):
         over = self.clerk.stop()
@@ -63,7 +78,7 @@ def test_always_a_record_is_on_disk_before_anybody_hears_so(tmp_path):
     durable = desk.write()
     assert desk.words == ["x"]
     assert not durable.called
-    desk.thread.work()
+    desk.work()
     assert durable.called
     desk.stop()
 
@@ -72,38 +87,31 @@ def test_many_wait_for_one_turn_of_the_disk(tmp_path):
     desk = Desk(tmp_path)
     first, *others = [desk.write(str(number)) for number in range(50)]
     assert len(desk.thread.jobs) == 1
-    desk.thread.work()
+    desk.work()
     assert first.called
     assert not any(each.called for each in others)
-    desk.clock.advance(GROUP_SECONDS)
     assert len(desk.thread.jobs) == 1
-    desk.thread.work()
+    desk.work()
     assert all(each.called for each in others)
     assert desk.thread.jobs == []
     desk.stop()
 
 
-def test_in_a_crowd_the_disk_has_a_pause_and_who_is_alone_has_none(tmp_path):
+def test_while_there_is_something_else_to_do_a_record_waits_for_others_but_not_for_long(tmp_path):
     desk = Desk(tmp_path)
-    for _ in range(3):
-        desk.write()
+    busy = 5 * QUIET_SECONDS
+    for turns in (3, 200):
+        waiting = []
+        began = desk.clock.seconds()
+        while len(waiting) < turns and not desk.thread.jobs:
+            waiting.append(desk.clerk.write(small("one of many")))
+            desk.turn(busy)
+        desk.clock.advance(0)
         assert len(desk.thread.jobs) == 1
-        desk.thread.work()
-    desk.write()
-    together = [desk.write(), desk.write()]
-    desk.thread.work()
-    assert desk.thread.jobs == []
-    together.append(desk.write())
-    desk.clock.advance(GROUP_SECONDS)
-    assert len(desk.thread.jobs) == 1
-    desk.thread.work()
-    assert all(each.called for each in together)
-    desk.clock.advance(GROUP_SECONDS)
-    desk.write()
-    assert len(desk.thread.jobs) == 1
-    desk.thread.work()
-    desk.write()
-    assert len(desk.thread.jobs) == 1
+        desk.work()
+        assert all(each.called for each in waiting)
+        assert desk.clock.seconds() - began == pytest.approx(min(turns * busy, GROUP_SECONDS), abs=busy)
+        assert desk.clock.getDelayedCalls() == []
     desk.stop()
 
 
@@ -116,10 +124,10 @@ def test_at_intervals_nobody_waits(tmp_path):
     desk.write()
     desk.clock.advance(1.0)
     assert len(desk.thread.jobs) == 1
-    desk.thread.work()
+    desk.work()
     desk.clock.advance(1.0)
     assert len(desk.thread.jobs) == 1
-    desk.thread.work()
+    desk.work()
     assert desk.clock.getDelayedCalls() == []
     desk.stop()
 
@@ -138,7 +146,7 @@ def test_at_the_end_everything_is_on_disk(tmp_path):
     desk.write()
     over = desk.clerk.stop()
     assert not over.called
-    desk.thread.work()
+    desk.work()
     assert over.called
 
 
@@ -147,9 +155,9 @@ def test_the_end_waits_for_a_turn_that_has_begun_and_for_what_came_behind_it(tmp
     desk.write()
     late = desk.write()
     over = desk.clerk.stop()
-    desk.thread.work()
+    desk.work()
     assert not over.called
-    desk.thread.work()
+    desk.work()
     assert late.called
     assert over.called
 
@@ -164,7 +172,7 @@ def test_a_disk_that_hangs_holds_nobody_up(tmp_path, said):
     desk.write("later")
     desk.clock.advance(RETRY_SECONDS)
     assert not desk.clerk.open
-    desk.thread.work()
+    desk.work()
     desk.clock.advance(RETRY_SECONDS)
     assert desk.clerk.open
     assert desk.words == ["x", "later"]
@@ -183,7 +191,7 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end(tmp_path):
 def test_a_disk_that_fails_is_said_and_tried_again(tmp_path, said):
     desk = Desk(tmp_path)
     durable = desk.write()
-    desk.thread.work(OSError(errno.EIO, "Input/output error"))
+    desk.work(OSError(errno.EIO, "Input/output error"))
     assert durable.called
     assert said(LogLevel.critical) == ["the ledger cannot be written: Input/output error"]
     desk.clock.advance(RETRY_SECONDS)
@@ -195,7 +203,7 @@ def test_a_disk_that_fails_at_the_end(tmp_path):
     desk = Desk(tmp_path)
     desk.write()
     over = desk.clerk.stop()
-    desk.thread.work(RuntimeError("whatever"))
+    desk.work(RuntimeError("whatever"))
     assert over.called
     assert desk.clock.getDelayedCalls() == []
 
@@ -208,7 +216,7 @@ def test_too_many_that_wait_for_the_disk_keep_others_from_beginning(tmp_path, mo
     assert desk.clerk.open
     desk.write()
     assert not desk.clerk.open
-    desk.thread.work()
+    desk.work()
     assert desk.clerk.open
     desk.stop()
 
@@ -392,10 +400,10 @@ def test_what_is_wrong_with_a_disk_is_told_apart(tmp_path):
     desk = Desk(tmp_path)
     desk.write()
     desk.clock.advance(SYNC_SECONDS)
-    desk.thread.work()
+    desk.work()
     desk.clock.advance(RETRY_SECONDS)
     desk.write()
-    desk.thread.work(OSError(errno.EIO, "Input/output error"))
+    desk.work(OSError(errno.EIO, "Input/output error"))
     figures = desk.clerk.figures
     assert (figures.full, figures.slow, figures.other) == (0, 1, 1)
     desk.clock.advance(RETRY_SECONDS)

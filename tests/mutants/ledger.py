@@ -16,6 +16,13 @@ LEDGER = (
         seeds=40,
     ),
     Guard(
+        "a record waits for others a bounded time",
+        "ledger/clerk.py",
+        before=" or now - self._asked >= GROUP_SECONDS:",
+        after=":",
+        tests=("ledger/test_clerk.py",),
+    ),
+    Guard(
         "what is hashed has no stuffed dots",
         "session/smtp_notes.py",
         before="octets = self._unstuffer.feed(raw)",
