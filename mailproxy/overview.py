@@ -197,12 +197,7 @@ def row_of(
         active=counters.active,
         total=counters.sessions,
         verdict=judge(condition, report.last_mishap, now),
-        last_success=report.last_success,
-        last_failure=report.last_failure,
-        peer=report.peer,
-        credential=report.credential,
-        held_until=report.held_until,
-        failures=report.failures,
+        report=report,
     )
 
 

@@ -61,7 +61,7 @@ def _overall(statuses: Iterable[str]) -> str:
 
 
 def _resource(row: Row, since: float) -> Object:
-    failure = row.last_failure if _fails(row) else None
+    failure = row.report.last_failure if _fails(row) else None
     return {
         "Name": row.label,
         "DestinationRef": {"name": row.destination},

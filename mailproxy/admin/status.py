@@ -82,6 +82,7 @@ def _hand(hand: Hand) -> Object:
 
 
 def _row(row: Row, explain: Explain) -> Object:
+    report = row.report
     return {
         "label": row.label,
         "destination": row.destination,
@@ -94,11 +95,11 @@ def _row(row: Row, explain: Explain) -> Object:
         "reason": row.verdict.reason,
         "sessions": row.active,
         "sessions_total": row.total,
-        "last_success": moment(row.last_success),
-        "last_error": None if row.last_failure is None else _mishap(row.last_failure, explain),
-        "upstream": None if row.peer is None else _peer(row.peer),
-        "credential": None if row.credential is None else _credential(row.credential),
-        "held_off_until": moment(row.held_until),
+        "last_success": moment(report.last_success),
+        "last_error": None if report.last_failure is None else _mishap(report.last_failure, explain),
+        "upstream": None if report.peer is None else _peer(report.peer),
+        "credential": None if report.credential is None else _credential(report.credential),
+        "held_off_until": moment(report.held_until),
     }
 
 
@@ -129,7 +130,7 @@ def _credential(credential: Credential) -> Object:
 
 def _latest(rows: tuple[Row, ...]) -> list[tuple[Row, Failed]]:
     """The latest failures of all, the last one first."""
-    every: Iterator[tuple[Row, Failed]] = ((row, failed) for row in rows for failed in row.failures)
+    every: Iterator[tuple[Row, Failed]] = ((row, failed) for row in rows for failed in row.report.failures)
     return sorted(every, key=lambda each: each[1].last, reverse=True)[:MAX_FAILURES_SHOWN]
 
 

@@ -110,12 +110,7 @@ class Row:
     active: int
     total: int
     verdict: Verdict
-    last_success: float | None = None
-    last_failure: Mishap | None = None
-    peer: Peer | None = None
-    credential: Credential | None = None
-    held_until: float | None = None
-    failures: tuple[Failed, ...] = ()
+    report: Report
 
 
 @frozen

@@ -9,7 +9,7 @@ from attrs import evolve
 from mailproxy.admin.desk import Pages
 from mailproxy.admin.history import MAX_SAMPLES, SAMPLE_SECONDS
 from mailproxy.admin.status import moment
-from mailproxy.admin.values import Advice, Hand, Picture, Process, Row, Work
+from mailproxy.admin.values import Advice, Hand, Picture, Process, Report, Row, Work
 from mailproxy.doctor.outcomes import MEANINGS
 from mailproxy.flight.recording import recording_of
 from mailproxy.observe.condition import Condition, Credential, Mishap, Peer, TLSFacts, judge
@@ -73,6 +73,7 @@ def row(
         upstream_port = 995 if protocol == "pop3" else 587
         condition.peer = Peer(host, upstream_port, "192.0.2.25" if success else None, tls if success else None)
         condition.credential = Credential(kind, expires)
+    report = Report(success, failure, condition.peer, condition.credential, condition.held(NOW), tuple(failures))
     return Row(
         label=f"{tenant}/{destination}" if tenant else destination,
         destination=destination,
@@ -83,13 +84,8 @@ def row(
         listening=listening,
         active=active,
         total=total,
-        verdict=judge(condition, max((each.last for each in failures), default=None), NOW),
-        last_success=success,
-        last_failure=failure,
-        peer=condition.peer,
-        credential=condition.credential,
-        held_until=condition.held(NOW),
-        failures=tuple(failures),
+        verdict=judge(condition, report.last_mishap, NOW),
+        report=report,
     )
 
 
@@ -222,11 +218,11 @@ def history(picture):
     """An hour of figures for the rows of a picture."""
     listeners = {}
     for number, each in enumerate(picture.rows):
-        steps = MAX_SAMPLES if each.total or each.failures else 0
+        steps = MAX_SAMPLES if each.total or each.report.failures else 0
         busy = min(40, each.total // 400)
         sessions = [max(0, busy + (7 * step * (number + 3)) % 11 - 5 + step // 15) if each.total else 0
                     for step in range(steps)]  # fmt: skip
-        troubled = {105, 106, 110, 117, 118, 119} if each.failures else set()
+        troubled = {105, 106, 110, 117, 118, 119} if each.report.failures else set()
         listeners[each.label] = {
             "sessions": sessions,
             "failures": [2 if step in troubled else 0 for step in range(steps)],

@@ -68,7 +68,9 @@ def test_the_last_failures_come_first_with_cause_and_remedy():
 def test_a_bounded_number_of_failures_is_shown():
     many = tuple(Failed(NOW - number, NOW - number, 1, "s", "upstream_lost", f"{number}") for number in range(8))
     picture = crowd()
-    said = shown(evolve(picture, rows=tuple(evolve(row, failures=many) for row in picture.rows)))
+    said = shown(
+        evolve(picture, rows=tuple(evolve(row, report=evolve(row.report, failures=many)) for row in picture.rows))
+    )
     assert len(said["failures"]) == MAX_FAILURES_SHOWN
     assert {each["text"] for each in said["failures"]} == {"0"}
 

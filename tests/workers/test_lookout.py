@@ -135,8 +135,8 @@ def test_a_row_is_what_all_have_seen(house):
     house.tell(1, 7, 1, report=Report(60.0, refused, failures=(Failed(60.0, 90.0, 1, "2-1", "lost", "gone"),)), quit=6)
     (row,) = house.ask(house.pages.picture).result.rows
     assert (row.label, row.active, row.total, row.listening) == ("acme/one", 3, 12, True)
-    assert (row.last_success, row.last_failure, row.verdict.state) == (80.0, refused, State.FAILING)
-    assert [(each.count, each.first, each.last) for each in row.failures] == [(3, 60.0, 90.0)]
+    assert (row.report.last_success, row.report.last_failure, row.verdict.state) == (80.0, refused, State.FAILING)
+    assert [(each.count, each.first, each.last) for each in row.report.failures] == [(3, 60.0, 90.0)]
 
 
 def ended(session, second):

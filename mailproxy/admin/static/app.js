@@ -100,13 +100,17 @@ function showFailures(failures) {
   for (const node of byId("failures").querySelectorAll("time")) put(node, ago(node.dateTime));
 }
 
-function failure(said) {
-  const li = make("li");
+function headOf(label, moment) {
   const head = make("div", "head");
   const when = make("time", "muted");
-  when.dateTime = said.last;
-  when.title = said.last;
-  head.append(make("strong", "", said.label), when);
+  when.dateTime = when.title = moment;
+  head.append(make("strong", "", label), when);
+  return head;
+}
+
+function failure(said) {
+  const li = make("li");
+  const head = headOf(said.label, said.last);
   if (said.count > 1)
     head.append(
       make("span", "muted", `${number(said.count)} times since ${said.first.replace("T", " ").replace("Z", " UTC")}`),
@@ -132,12 +136,11 @@ function showRecordings(recordings) {
 
 function recording(said) {
   const li = make("li");
-  const head = make("div", "head");
-  const when = make("time", "muted");
-  when.dateTime = said.ended;
-  when.title = said.ended;
-  head.append(make("strong", "", said.listener), when, make("span", "unused chip small", said.outcome));
-  head.append(make("span", "muted small", `session ${said.session} of ${said.client}`));
+  const head = headOf(said.listener, said.ended);
+  head.append(
+    make("span", "unused chip small", said.outcome),
+    make("span", "muted small", `session ${said.session} of ${said.client}`),
+  );
   const key = `${said.listener} ${said.session}`;
   const story = make("details");
   story.open = page.open.has(key);
