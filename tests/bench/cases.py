@@ -23,7 +23,7 @@ CASES: Mapping[str, Kind] = {
     "smtp-small-20-ledger": Rate("smtp", 20, head=LEDGER.format(fsync="always")),
     "smtp-small-20-ledger-unsynced": Rate("smtp", 20, head=LEDGER.format(fsync="never")),
     "smtp-small-20-admin": Rate("smtp", 20, head=ADMIN),
-    "smtp-small-20-admin-ledger": Rate("smtp", 20, head=ADMIN + LEDGER.format(fsync="interval")),
+    "smtp-small-20-admin-ledger": Rate("smtp", 20, head=ADMIN + LEDGER.format(fsync="always")),
     "smtp-many-20": Rate("smtp", 20, mails=20),
     "smtp-bulk-8": Rate("smtp", 8, bulk=True),
     "pop3-small-20": Rate("pop3", 20),

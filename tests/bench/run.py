@@ -72,13 +72,14 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _measure(report: Report, stage: Stage, names: Sequence[str], count: int, scale: Scale) -> list[Results]:
-    """As many rounds, each with every case."""
+    """As many rounds, each with every case; every second one backwards, for a machine that gets slower."""
     rounds: list[Results] = []
     for number in range(count):
         found: Results = {}
-        for name in names:
+        backwards = bool(number % 2)
+        for name in reversed(names) if backwards else names:
             try:
-                found[name] = dict(CASES[name].measure(stage, scale, backwards=bool(number % 2)))
+                found[name] = dict(CASES[name].measure(stage, scale, backwards=backwards))
             except LeftOut as reason:
                 report.say(f"{name} is left out: {reason}")
             else:
