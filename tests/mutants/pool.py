@@ -71,7 +71,7 @@ self._spoiled(self)
 """,
         after="",
         tests=POOL_TESTS,
-        seeds=1000,
+        seeds=1500,
     ),
     Guard(
         "a pooled connection that is not sound never comes back",
