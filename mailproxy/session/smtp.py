@@ -50,7 +50,7 @@ from mailproxy.session.smtp_notes import NO_NOTES, Notes
 from mailproxy.session.smtp_policy import SMTPPolicy
 from mailproxy.session.smtp_states import DOWNSTREAM_WAITS, WAITS, Mode, Next, Transaction, Upstream
 from mailproxy.session.smtp_upstream import Line, MailServer
-from mailproxy.session.smtp_words import LOST, SHUTDOWN
+from mailproxy.session.smtp_words import SHUTDOWN
 from mailproxy.session.strangers import is_binary
 from mailproxy.session.tally import CONTENT, OTHER, SMTP_STAGES
 from mailproxy.session.wait import Wait
@@ -444,7 +444,7 @@ class SMTPSession:
                 self._answers.complain(content.verdict, outcome=content.outcome, upstream=content.upstream)
         elif content.discarded > self.policy.max_discarded_octets:
             self._replies.stage = CONTENT
-            self._answers.end(content.verdict if content.outcome else LOST, content.outcome or "upstream_lost")
+            self._answers.end(*content.last_word)
 
     def _take_swallowed(self, chunk: bytes) -> None:
         self._steps += 1

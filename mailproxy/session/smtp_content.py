@@ -7,6 +7,7 @@ from __future__ import annotations
 from copy import copy
 
 from mailproxy.errors import BareNewline, NulOctet
+from mailproxy.session.smtp_words import LOST
 from mailproxy.wire.smtp import format_reply
 from mailproxy.wire.transparency import BareNewlines, EndFinder, NewlineKeeper
 
@@ -77,6 +78,13 @@ class Content:
     def mended(self) -> int:
         """How many bare CR and LF became CRLF."""
         return self._keeper.mended
+
+    @property
+    def last_word(self) -> tuple[bytes, str]:
+        """Reply and outcome where the client is not heard to the end: what is refused for good, is not tried again."""
+        if not self.verdict.startswith(b"5"):
+            return LOST, "upstream_lost"
+        return self.verdict, self.outcome or ("upstream_lost" if self.upstream else "bad_content")
 
     def feed(self, chunk: bytes) -> bytes:
         """The octets that may go upstream now; none once there is a verdict."""

@@ -717,6 +717,22 @@ def test_discarding_is_bounded():
     play(CONTENT + "lost\nC: 1234567890123456789\nS: 421 4.4.2 Upstream connection lost\nclose upstream_lost", policy)
 
 
+@pytest.mark.parametrize(
+    ("content", "verdict", "outcome"),
+    [
+        ("c: 12345678\\0", "550 5.5.2 Message contains NUL", "bad_content"),
+        (f"C: {1001 * 'x'}", "552 5.3.4 Message size exceeds limit", "bad_content"),
+        ("U: 554 5.7.1 no", "554 5.7.1 no", "upstream_lost"),
+    ],
+)
+def test_who_goes_on_and_on_with_a_message_that_is_refused_for_good_is_told_so(content, verdict, outcome):
+    """A `421` would have it sent again."""
+    policy = SMTPPolicy("proxy.test", max_discarded_octets=20, max_message_octets=1000)
+    script = play(f"{CONTENT}{content}", policy)
+    script.up, script.deeds = b"", []
+    script.run(f"C: 12345678901234567890\nS: {verdict}\nclose {outcome}")
+
+
 def test_the_input_of_a_waiting_client_is_bounded():
     session = play(EHLO + "C: MAIL FROM:<a@x>\nM: MAIL FROM:<a@x>", SMTPPolicy("proxy.test", max_buffered_octets=100))
     assert session.session.reading

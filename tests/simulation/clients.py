@@ -73,9 +73,11 @@ class MailClient(Actor):
         self.number = number
         self.habits = habits
         self.config = world.config
+        """What was in force when it came."""
         self.far_behind = False
         """Whether there was more on its way to it, when its listener went away, than it could read in time."""
-        """What was in force when it came."""
+        self.is_given_the_rest = False
+        """Whether there was so much that only the system is still there to deliver it; it resets who speaks then."""
         self.came_at = world.reactor.seconds()
         self.owed = deque()
         self.said = self._sent = 0
@@ -102,6 +104,7 @@ class MailClient(Actor):
 
     def say(self, octets):
         self.said += len(octets)
+        self.far_behind = self.far_behind or self.is_given_the_rest
         super().say(octets)
         self._marks.append((self.gone + len(self._out), self.said))
 
@@ -247,7 +250,10 @@ class MailClient(Actor):
         """The listener goes away; `patient` says that everybody may finish what he has begun."""
         if self.drained_with is None and not self.over and self.tap.is_here:
             self.drained_with = "patience" if patient else "haste"
-            self.far_behind = self.unread > self._pace.octets_within(self.config.timeouts.stall_seconds / 2)
+            timeouts = self.config.timeouts
+            self.is_given_the_rest = self.unread > self._pace.octets_within(timeouts.close_seconds / 2)
+            longest = timeouts.stall_seconds if patient else timeouts.close_seconds
+            self.far_behind = self.unread > self._pace.octets_within(longest / 2)
             self.promise()
 
     def promise(self):
